@@ -407,6 +407,25 @@ class InferenceScheduler:
             for request in list(self.running.values()):
                 self._release(request)
 
+    def check_integrity(self) -> None:
+        """Assert that queues, requests and cache agree. The tests call it after every step."""
+        self.cache.check_integrity()
+        slots = self.cache.slots
+        owned = [request.slot for request in self.running.values()]
+        free = slots.free_mask.bit_count()
+        assert len(set(owned)) == len(owned) == slots.num_slots - free, f"owned slots {owned}, free {free}"
+        assert len(self.running) <= self.max_running
+        for request in self.running.values():
+            slots.check(self._handle(request))
+            assert not slots.free_mask >> self._handle(request).slot & 1
+            assert request.context_len <= request.prompt_len + len(request.output_ids) <= self.max_seq_len
+            held_len = self.cache.tree.end_node(self._handle(request).slot).end
+            assert held_len == (min(request.context_len, request.prompt_len) if self.cache.enabled else 0)
+            if not request.is_finished and not request.is_prefilling:
+                assert request.context_len == request.prompt_len + len(request.output_ids) - 1
+        for request in self.waiting.values():
+            assert request.slot is None and not request.is_finished and not request.output_ids
+
     def abandon(self, ending: Ending) -> None:
         """Tell every client that the loop is dead, trusting nothing but the lists of requests."""
         submitted = [command for command in self.inbox.take().submitted_or_cancelled if isinstance(command, Request)]
