@@ -120,10 +120,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         vocab_size=4096,
         hidden_size=192,
-        num_layers=6,
+        num_layers=4,
         num_heads=12,
         num_kv_heads=2,
-        head_dim=16,
+        head_dim=32,
         intermediate_size=512,
         max_seq_len=1024,
         dtype="float32",

@@ -192,7 +192,8 @@ class InferenceEngine:
 
     Keywords other than the parts are fields of :class:`EngineConfig`. Each part can be your own: ``slots`` is called
     with the number of rows, ``tree`` with nothing, ``prefix_cache`` and ``scheduler`` with what the package's own
-    classes take, and ``sampler`` is called with logits (rows, V) and their requests.
+    classes take, and ``sampler`` is called with logits (rows, V) and their requests. ``prefix_cache=False`` remembers
+    nothing.
 
     Example:
         >>> model, tokenizer = astrai.load("tiny")  # doctest: +SKIP
@@ -208,12 +209,14 @@ class InferenceEngine:
         *,
         slots: Callable[[int], Slots] = SlotAllocator,
         tree: Callable[[], PrefixTree] = RadixTree,
-        prefix_cache: Callable[..., PrefixCacheManager] = PrefixCacheManager,
+        prefix_cache: Callable[..., PrefixCacheManager] | bool = PrefixCacheManager,
         scheduler: Callable[..., InferenceScheduler] = InferenceScheduler,
         sampler: Callable[..., Any] | None = None,
         start: bool = True,
         **settings: Any,
     ) -> None:
+        if isinstance(prefix_cache, bool):
+            settings["prefix_cache"], prefix_cache = prefix_cache, PrefixCacheManager
         if config is not None and settings:
             raise ValueError(f"give config= or single settings ({', '.join(settings)}), not both")
         self.config = config if config is not None else EngineConfig(**settings)

@@ -424,6 +424,13 @@ def test_every_part_can_be_the_callers_own(make_engine, model):
     assert set(made) == {"slots", "tree", "prefix_cache", "scheduler", "sampler"}
 
 
+def test_the_prefix_cache_can_be_switched_off(make_engine):
+    engine = make_engine(prefix_cache=False)
+    for _ in range(2):
+        assert engine.generate_with_request(ids_request([1, 2, 3], max_tokens=2)).cached_tokens == 0
+    assert not engine.config.prefix_cache and engine.stats().tree_tokens == 0
+
+
 def test_stats_add_up(make_engine):
     engine = make_engine(num_slots=3)
     engine.generate([[1, 2, 3], [1, 2, 3]], max_tokens=4, ignore_eos=True)

@@ -1,0 +1,76 @@
+"""The rival: Hugging Face ``LlamaForCausalLM.generate`` on padded batches, with the same weights."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from transformers import GenerationConfig, LlamaForCausalLM
+
+from astrai.inference.engine import GenerationRequest
+from astrai.model import checkpoint
+from astrai.model.transformer import Transformer
+
+TIE = 1e-4  # logits closer than this may swap places from one order of summation to another
+
+Tokens = tuple[int, ...]
+
+
+def llama(model: Transformer) -> LlamaForCausalLM:
+    """The same weights, by way of a checkpoint in the Hugging Face layout."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(model, folder, layout="hf")
+        return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def generate(model: LlamaForCausalLM, requests: Sequence[GenerationRequest], batch_size: int) -> list[Tokens]:
+    """Batch after batch in the order given. Each runs until its longest is done; each gets the tokens it asked for."""
+    outputs: list[Tokens] = []
+    for begin in range(0, len(requests), batch_size):
+        outputs += _generate_batch(model, requests[begin : begin + batch_size])
+    return outputs
+
+
+@torch.inference_mode()
+def _generate_batch(model: LlamaForCausalLM, requests: Sequence[GenerationRequest]) -> list[Tokens]:
+    width = max(len(request.prompt) for request in requests)
+    ids = torch.zeros(len(requests), width, dtype=torch.int64)  # (B, T), padded on the left
+    mask = torch.zeros_like(ids)
+    for row, request in enumerate(requests):
+        ids[row, width - len(request.prompt) :] = torch.tensor(request.prompt)
+        mask[row, width - len(request.prompt) :] = 1
+    lengths = [request.sampling.max_tokens for request in requests]
+    greedy = GenerationConfig(max_new_tokens=max(lengths), do_sample=False, pad_token_id=0, eos_token_id=None)
+    output = model.generate(ids, attention_mask=mask, generation_config=greedy)[:, width:].tolist()
+    return [tuple(row[:length]) for row, length in zip(output, lengths, strict=True)]
+
+
+class Disagreement(NamedTuple):
+    """Where two greedy outputs part."""
+
+    index: int  # of the request
+    position: int  # in its output
+    margin: float  # by which the highest logit there exceeds that of the worse of the two tokens
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether float32 cannot tell which token is right."""
+        return self.margin < TIE
+
+
+@torch.inference_mode()
+def disagreements(
+    model: Transformer, requests: Sequence[GenerationRequest], ours: Sequence[Tokens], theirs: Sequence[Tokens]
+) -> list[Disagreement]:
+    """The first difference of each request, its margin taken from a forward without any cache."""
+    found = []
+    for index, (request, a, b) in enumerate(zip(requests, ours, theirs, strict=True)):
+        assert len(a) == len(b), f"request {index} got {len(a)} tokens from us, {len(b)} from Hugging Face"
+        position = next((i for i in range(len(a)) if a[i] != b[i]), None)
+        if position is not None:
+            logits = model(torch.tensor([[*request.prompt, *a[:position]]]))[0, -1]  # (V,)
+            worse = logits[[a[position], b[position]]].min()
+            found.append(Disagreement(index, position, float(logits.max() - worse)))
+    return found
