@@ -61,6 +61,7 @@ def compare_mixed(model: Transformer, sizes: Sizes, repeats: int) -> dict[str, A
         {
             "astrai": lambda: serve(model, requests, EngineConfig(num_slots=sizes.batch)),
             "hugging_face": lambda: timed(lambda: hugging_face.generate(rival, requests, sizes.batch)),
+            "grouped": lambda: serve(model, requests, EngineConfig(num_slots=sizes.batch, decode_policy="grouped")),
         },
     )
     seconds = {name: [taken for _, taken in results] for name, results in runs.items()}
@@ -78,6 +79,7 @@ def compare_mixed(model: Transformer, sizes: Sizes, repeats: int) -> dict[str, A
             name: Spread.of([tokens / each.cpu for each in taken])._asdict() for name, taken in seconds.items()
         },
         "times_as_fast": _both_clocks(seconds["hugging_face"], seconds["astrai"]),
+        "ragged_times_as_fast_as_grouped": _both_clocks(seconds["grouped"], seconds["astrai"]),
         "ties": [each._asdict() for each in parted],
     }
 
@@ -171,6 +173,7 @@ def report(figures: dict[str, Any]) -> str:
   astrai         {Spread(**rates["astrai"])}
   hugging face   {Spread(**rates["hugging_face"])}
   times as fast  {Spread(**speed["cpu"])} by CPU time, {Spread(**speed["wall"])} on the clock
+  ragged decode  {Spread(**against["ragged_times_as_fast_as_grouped"]["cpu"])} times as fast as grouped, by CPU time
   same greedy tokens, but for {len(against["ties"])} ties of logits within {hugging_face.TIE}
 {shared["requests"]} requests that share {shared["shared_tokens"]} tokens, prefix cache on against off
   gain           {Spread(**gain["cpu"])} by CPU time, {Spread(**gain["wall"])} on the clock

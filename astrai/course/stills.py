@@ -1,0 +1,171 @@
+"""Pictures and tables of a run for the notebooks: plain functions of a log, which know no engine.
+
+Every picture has its own background, so that it is as readable in a dark notebook as in a light one, and says with
+letters and hatches what it says with colours.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from astrai.course.palette import roles, theme
+from astrai.course.slot_history import PARTS, Period, slot_history
+from astrai.trace.events import PhaseEnded, PhaseStarted, StepStarted
+from astrai.trace.jsonl import Record
+from astrai.trace.log import EventLog
+from astrai.trace.words import FINE_PRINT, Decode, describe, tokens
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LANE = 0.8  # of the distance between two slots
+FADED = 0.35  # opacity of what a free slot remembers
+HATCH = (0, 0, 0, 0.35)
+SMALLEST_LABELLED = 0.12  # a lower part has no room for its letter
+
+
+class FiveLayers:
+    """The map of the five layers and the witness, as a picture."""
+
+    def _repr_svg_(self) -> str:
+        return files("astrai").joinpath("assets/five_layers.svg").read_text()
+
+    def __repr__(self) -> str:
+        return "server -> engine -> scheduler -> cache -> transformer, and the trace that witnesses them"
+
+
+class TraceTable:
+    """Events as rows of step, phase and words. ``decode`` turns token ids into text.
+
+    ``fine_print`` shows the bookkeeping of the radix tree too.
+    """
+
+    def __init__(self, records: Iterable[Record], decode: Decode | None = None, fine_print: bool = False) -> None:
+        show = None if decode is None else lambda token_ids: _quoted(decode(token_ids))
+        self.rows: list[tuple[int, str, str]] = []
+        phase = ""
+        for record in records:
+            match record.event:
+                case PhaseStarted(name):
+                    phase = name
+                case PhaseEnded():
+                    phase = ""
+                case event if not isinstance(event, StepStarted) and (fine_print or not isinstance(event, FINE_PRINT)):
+                    self.rows.append((record.step, phase, describe(event, show)))
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{step:>4}  {phase:<8}  {words}" for step, phase, words in self.rows)
+
+    def _repr_html_(self) -> str:
+        cell = '<td style="text-align:left;vertical-align:top">'
+        lines = "".join(
+            f"<tr><td>{step}</td>{cell}{phase}</td>{cell}{html.escape(words)}</td></tr>"
+            for step, phase, words in self.rows
+        )
+        head = (
+            '<tr><th>step</th><th style="text-align:left">phase</th><th style="text-align:left">what happened</th></tr>'
+        )
+        return f"<table><thead>{head}</thead><tbody>{lines}</tbody></table>"
+
+
+def _quoted(text: str, longest: int = 60) -> str:
+    text = text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+    return f"“{text}”".replace("\n", "⏎")
+
+
+class SlotsOverTime:
+    """Each slot as a lane that fills with tokens from below, step by step; what a free slot remembers is pale.
+
+    Raises:
+        ValueError: the log no longer begins with the run, or no slot was used yet.
+    """
+
+    def __init__(self, log: EventLog) -> None:
+        self.num_slots = log.num_slots
+        self.periods = slot_history(log)
+        if not self.periods:
+            raise ValueError("no slot was used yet: run a request first")
+
+    def figure(self) -> Figure:
+        """The picture, to be changed or saved."""
+        from matplotlib.figure import Figure
+
+        tallest = max(sum(lengths) for period in self.periods for lengths in period.lengths)
+        height = 1.3 + 0.85 * self.num_slots
+        figure = Figure(figsize=(10, height), layout="constrained", facecolor=theme()["background"])
+        axes = figure.add_subplot()
+        for period in self.periods:
+            _draw_period(axes, period, base=self.num_slots - 1 - period.slot, scale=LANE / tallest)
+        _frame(axes, self.num_slots, max(period.end_step for period in self.periods))
+        _legend(figure)
+        return figure
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        # NOTE: without the name of the software the same run gives the same bytes.
+        self.figure().savefig(picture, format="png", dpi=110, metadata={"Software": None})
+        return picture.getvalue()
+
+    def __repr__(self) -> str:
+        return "\n".join(_in_words(period) for period in self.periods if period.request_id is not None)
+
+
+def _in_words(period: Period) -> str:
+    counts = zip(PARTS, period.lengths[-1], strict=True)
+    held = ", ".join(f"{count} {roles()[part].label}" for part, count in counts if count)
+    return f"slot {period.slot}: request {period.request_id} filled it to {tokens(sum(period.lengths[-1]))}: {held}"
+
+
+def _draw_period(axes: Axes, period: Period, base: int, scale: float) -> None:
+    from matplotlib.colors import to_rgba
+
+    steps = range(period.first_step, period.end_step + 1)  # a step is drawn from its number to the next
+    middle, owned = len(period.lengths) // 2, period.request_id is not None
+    floor = [float(base)] * len(steps)
+    for part, counts in zip(PARTS, zip(*period.lengths, period.lengths[-1], strict=True), strict=True):
+        role = roles()[part]
+        top = [low + scale * count for low, count in zip(floor, counts, strict=True)]
+        if any(counts):
+            color = to_rgba(role.color, 1 if owned else FADED)
+            axes.fill_between(
+                steps, floor, top, step="post", facecolor=color, hatch=role.hatch, edgecolor=HATCH, linewidth=0
+            )
+        if owned and top[middle] - floor[middle] > SMALLEST_LABELLED:
+            box = dict(boxstyle="round,pad=0.15", facecolor=role.color, linewidth=0)
+            at = (period.first_step + len(period.lengths) / 2, (top[middle] + floor[middle]) / 2)
+            axes.text(*at, role.letter, color=role.ink, fontsize=8, ha="center", va="center", bbox=box)
+        floor = top
+    if owned:
+        name = f" request {period.request_id}"
+        axes.text(period.first_step, base + LANE + 0.02, name, fontsize=8, color=theme()["text"], va="bottom")
+
+
+def _frame(axes: Axes, num_slots: int, end_step: int) -> None:
+    text, line = theme()["text"], theme()["line"]
+    axes.set(xlim=(1, end_step), ylim=(-0.02, num_slots), facecolor="none")
+    axes.set_xlabel("step", color=text)
+    axes.set_yticks([base + LANE / 2 for base in range(num_slots)], [f"slot {s}" for s in reversed(range(num_slots))])
+    axes.tick_params(axis="x", colors=text)
+    axes.tick_params(axis="y", colors=text, length=0)
+    axes.spines[:].set_visible(False)
+    for base in range(num_slots):
+        axes.axhline(base, color=line, linewidth=0.6)
+
+
+def _legend(figure: Figure) -> None:
+    from matplotlib.patches import Patch
+
+    shown = [roles()[part] for part in PARTS]
+    patches = [
+        Patch(facecolor=role.color, hatch=role.hatch, edgecolor=HATCH, label=f"{role.letter}  {role.label}")
+        for role in shown
+    ]
+    patches.append(Patch(facecolor=theme()["line"], alpha=FADED, label="pale: free, but remembered"))
+    figure.legend(
+        handles=patches, loc="outside lower center", ncols=5, frameon=False, fontsize=8, labelcolor=theme()["text"]
+    )

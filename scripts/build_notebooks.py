@@ -1,0 +1,116 @@
+"""Builds notebooks/NN_title.ipynb, what the learner opens, from notebooks/py/NN_title.py, what is edited by hand.
+
+Outputs are kept, so that a reader without a kernel sees them, but only what comes out the same every time: execution
+counts, times and other volatile metadata are stripped, and an absolute path or an error refuses the build. Cells
+tagged ``volatile`` keep no output.
+
+    python scripts/build_notebooks.py [NN_title ...]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ROOT / "notebooks" / "py"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+KEPT_CELL_METADATA = ("tags",)
+
+
+def sources() -> list[Path]:
+    """All hand-edited notebooks, in the order of the course."""
+    return sorted(SOURCES.glob("*.py"))
+
+
+def built(source: Path) -> Path:
+    """Where the notebook of ``source`` goes."""
+    return ROOT / "notebooks" / f"{source.stem}.ipynb"
+
+
+def convert(source: Path) -> NotebookNode:
+    """The learner's form of a source, without outputs. It is the same every time, down to the ids of its cells."""
+    notebook = jupytext.read(source, fmt="py:percent")
+    cells = []
+    for number, cell in enumerate(notebook.cells):
+        metadata = {name: cell.metadata[name] for name in KEPT_CELL_METADATA if name in cell.metadata}
+        make = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
+        cells.append(make(cell.source, id=f"cell-{number:02d}", metadata=metadata))
+    return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+
+
+def execute(notebook: NotebookNode, timeout: int = 120) -> NotebookNode:
+    """Run all cells in a fresh kernel and an empty folder, and keep the outputs that are reproducible.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed.
+        ValueError: an output cannot be kept, such as a warning or an absolute path.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        resources = {"metadata": {"path": folder}}
+        # This checkout's astrai, and nothing of the user's own IPython settings.
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(Path(folder) / ".ipython")}
+        client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources)
+        client.execute(cwd=folder, env=environment)
+        private = (str(ROOT), str(Path.home()), str(Path(folder).resolve()))
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            cell.outputs = [] if "volatile" in cell.metadata.get("tags", ()) else _reproducible(cell, private)
+    notebook.metadata = nbformat.from_dict(METADATA)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def _reproducible(cell: NotebookNode, private: tuple[str, ...]) -> list[NotebookNode]:
+    kept: list[NotebookNode] = []
+    for output in cell.outputs:
+        if output.output_type == "stream" and output.name == "stderr":
+            raise ValueError(f"{cell.id} writes to stderr, which is not kept: {output.text}")
+        if "execution_count" in output:
+            output.execution_count = None
+        if output.output_type == "stream" and kept and kept[-1].output_type == "stream":
+            kept[-1].text += output.text  # how a stream is cut into messages differs from run to run
+        else:
+            kept.append(output)
+    for text in map(text_of, kept):
+        for path in private:
+            if path in text:
+                raise ValueError(f"{cell.id} shows the absolute path {path}: a reader has another one")
+    return kept
+
+
+def text_of(output: NotebookNode) -> str:
+    """All text of an output, its pictures left out."""
+    data = {kind: value for kind, value in sorted(output.get("data", {}).items()) if not kind.startswith("image/")}
+    return "\n".join([output.get("text", ""), *data.values()]).strip()
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook the way that git likes it: sorted, one line each, a newline at the end."""
+    nbformat.validate(notebook)
+    path.write_text(nbformat.writes(notebook, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def main(names: list[str]) -> int:
+    """Build the notebooks that are named, or all."""
+    chosen = [source for source in sources() if not names or source.stem in names]
+    for source in chosen:
+        write(execute(convert(source)), built(source))
+        print(f"built {built(source).relative_to(ROOT)}")
+    return 0 if chosen else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
