@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
+from operator import index
 from typing import Any, Literal, Self
 
+PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
 DecodePolicy = Literal["ragged", "grouped"]
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 
@@ -217,8 +219,7 @@ class SamplingParams:
             object.__setattr__(self, "logit_bias", tuple(sorted(self.logit_bias.items())))
         if isinstance(self.stop, str):
             object.__setattr__(self, "stop", (self.stop,))
-        for name in ("stop", "stop_ids", "logit_bias"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._normalise()
         _require(self.max_tokens >= 0, f"max_tokens is {self.max_tokens}, but cannot be negative")
         for name, low, high in (
             ("temperature", 0.0, math.inf),
@@ -242,6 +243,26 @@ class SamplingParams:
             self.logprobs is None or 0 <= self.logprobs <= 20,
             f"logprobs is {self.logprobs}, but must be None or between 0 and 20",
         )
+
+    def _normalise(self) -> None:
+        """Plain ints, floats and tuples, whatever numeric types were given: what is wrong here would hit a batch."""
+        try:
+            for name in ("max_tokens", "top_k"):
+                object.__setattr__(self, name, index(getattr(self, name)))
+            for name in ("seed", "logprobs"):
+                value = getattr(self, name)
+                object.__setattr__(self, name, None if value is None else index(value))
+            for name in ("temperature", "top_p", "min_p", *PENALTIES):
+                object.__setattr__(self, name, float(getattr(self, name)))
+            object.__setattr__(self, "stop", tuple(self.stop))
+            name = "stop_ids"
+            object.__setattr__(self, name, tuple(map(index, self.stop_ids)))
+            name = "logit_bias"
+            object.__setattr__(self, name, tuple((index(key), float(bias)) for key, bias in self.logit_bias))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} is {getattr(self, name)!r}, which is of the wrong type: {error}") from None
+        for string in self.stop:
+            _require(isinstance(string, str), f"stop has {string!r}, but takes strings; token ids go to stop_ids")
 
     @property
     def is_greedy(self) -> bool:

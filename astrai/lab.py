@@ -101,12 +101,15 @@ def open_jupyterlab(folder: Path, arguments: Sequence[str] = ()) -> int:
 
 
 def digest(content: bytes) -> str:
-    """A hash of what a learner can edit: the kinds and texts of the cells, or all bytes of what is no notebook."""
+    """A hash of what a learner can edit: kinds, texts and pictures of cells, or all bytes of what is no notebook."""
     try:
-        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(content)["cells"]]
+        cells = [
+            (cell["cell_type"], "".join(cell["source"]), cell.get("attachments", {}))
+            for cell in json.loads(content)["cells"]
+        ]
     except (ValueError, KeyError, TypeError):
         return hashlib.sha256(content).hexdigest()
-    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()
 
 
 def _read_manifest(folder: Path) -> dict[str, str]:

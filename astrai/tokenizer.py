@@ -159,7 +159,7 @@ class Tokenizer:
                 bos_token=self.bos_token or "",
                 eos_token=self._special_aware.id_to_token(self.eos_ids[0]) if self.eos_ids else "",
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:
             raise ValueError(f"the chat template refused these messages: {error}") from error
 
     @cached_property

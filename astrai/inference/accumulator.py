@@ -99,16 +99,18 @@ class Accumulator(Sink):
     def on_end(self, ending: Ending) -> None:
         """Take the end, and the text that was held back for what did not come."""
         text = ""
-        if self._decoder is not None:
-            text = self._stop.put(self._decoder.flush()) + self._stop.flush()
-        with self._changed:
-            self.ending = ending
-            self._give_out(text)
+        try:
+            if self._decoder is not None:
+                text = self._stop.put(self._decoder.flush()) + self._stop.flush()
+        finally:  # whatever the tokenizer does, nobody waits for ever
+            with self._changed:
+                self._give_out(text, ending)
 
-    def _give_out(self, text: str) -> None:
+    def _give_out(self, text: str, ending: Ending | None = None) -> None:
         if text:
             self.pieces.append(text)
-        if text or self.ending:
+        self.ending = ending  # NOTE: after the last piece, since some readers look at both without the lock
+        if text or ending:
             self._changed.notify_all()
             for listener in self._listeners:
                 listener()
@@ -116,7 +118,10 @@ class Accumulator(Sink):
     # --- the clients' side --------------------------------------------------------------------------------------------
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` on the loop thread whenever there is new text or the end; at once, if there is any yet."""
+        """Call ``listener`` on the loop thread at new text and at the end, or at once if there is any.
+
+        It must not raise.
+        """
         with self._changed:
             self._listeners.append(listener)
             if self.pieces or self.ending:

@@ -41,9 +41,9 @@ class SchedulerDaemon:
         self.scheduler.inbox.close("the engine was shut down")
         with self._lock:
             thread = self._thread
-            if thread is None:
-                self.scheduler.end_all(Ending("cancelled", "the engine was shut down"))
-                return True
+        if thread is None:
+            self.scheduler.end_all(Ending("cancelled", "the engine was shut down"))
+            return True
         if thread is not threading.current_thread():
             thread.join(timeout)
         return not thread.is_alive()

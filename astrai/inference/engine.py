@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import operator
 import queue
 import random
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Self
@@ -142,7 +145,8 @@ class GenerationStream:
         loop, wake, index = asyncio.get_running_loop(), asyncio.Event(), 0
 
         def wake_up() -> None:
-            loop.call_soon_threadsafe(wake.set)
+            with suppress(RuntimeError):  # the event loop was closed: nobody is left to wake
+                loop.call_soon_threadsafe(wake.set)
 
         self.output.listen(wake_up)
         try:
@@ -222,7 +226,7 @@ class InferenceEngine:
         self.config = config if config is not None else EngineConfig(**settings)
         self.model = model
         self.tokenizer = tokenizer
-        self.max_seq_len = min(self.config.max_seq_len or model.config.max_seq_len, model.config.max_seq_len)
+        self.max_seq_len = self.config.max_seq_len or model.config.max_seq_len
         self.eos_ids = tuple(dict.fromkeys((*model.config.eos_ids, *(tokenizer.eos_ids if tokenizer else ()))))
         self.kv_cache = self._make_kv_cache()
         self.trace = self._make_trace()
@@ -246,6 +250,8 @@ class InferenceEngine:
         self.daemon = SchedulerDaemon(self.scheduler)
         self._ids = itertools.count()
         self._seeds = random.SystemRandom()
+        # An engine that nobody holds any more, or that is alive when Python exits, ends its loop. Streams hold it.
+        weakref.finalize(self, self.daemon.stop, timeout=10)
         if start:
             self.daemon.start()
 
@@ -287,11 +293,15 @@ class InferenceEngine:
         deadline = None if request.timeout is None else monotonic() + request.timeout
         queued = Request(next(self._ids), prompt_ids, sampling, output, deadline)
         self.scheduler.submit(queued)
-        return GenerationStream(queued, output, self.scheduler.cancel)
+        return GenerationStream(queued, output, self.cancel)
+
+    def cancel(self, request_id: int) -> None:
+        """End a request within one step, if it has not ended yet."""
+        self.scheduler.cancel(request_id)
 
     def generate_with_request(self, request: GenerationRequest) -> GenerationResult:
         """Generate and wait for all of it. How it ended is told in the result."""
-        return self.submit(request).result()
+        return _wait_for([self.submit(request)])[0]
 
     # --- text ---------------------------------------------------------------------------------------------------------
 
@@ -304,13 +314,14 @@ class InferenceEngine:
 
         Raises:
             GenerationError: a request ended by an error, or the engine was shut down under it.
+            QueueFullError: there are more prompts than may wait (``max_waiting``); none of them runs.
         """
         params = SamplingParams(**sampling)
-        if isinstance(prompt, str) or not prompt or all(isinstance(item, int) for item in prompt):
+        if isinstance(prompt, str) or len(prompt) == 0 or hasattr(prompt[0], "__index__"):
             (only,) = self._submit_all([prompt], params)  # type: ignore[list-item]
-            return _until_closed(only) if stream else _text_of(only)
+            return _until_closed(only) if stream else _texts_of([only])[0]
         streams = self._submit_all(prompt, params)  # type: ignore[arg-type]
-        return _merge(streams) if stream else [_text_of(each) for each in streams]
+        return _merge(streams) if stream else _texts_of(streams)
 
     async def generate_async(self, prompt: Prompt, **sampling: Any) -> AsyncIterator[str]:
         """Like ``generate(stream=True)`` for one prompt, for ``async for``. Leaving the loop cancels the request."""
@@ -337,13 +348,14 @@ class InferenceEngine:
     def _prompt_ids(self, request: GenerationRequest) -> tuple[int, ...]:
         prompt = request.prompt
         if request.messages is not None:
-            return tuple(self._need_tokenizer("messages").apply_chat_template(request.messages))
-        if isinstance(prompt, str):
-            return tuple(self._need_tokenizer("a text prompt").encode(prompt, add_special=True))
-        assert prompt is not None
-        ids = tuple(int(token_id) for token_id in prompt)
+            ids = self._need_tokenizer("messages").apply_chat_template(request.messages)
+        elif isinstance(prompt, str):
+            ids = self._need_tokenizer("a text prompt").encode(prompt, add_special=True)
+        else:
+            assert prompt is not None
+            ids = _integers(prompt)
         self._check_ids(ids, "the prompt")
-        return ids
+        return tuple(ids)
 
     def _checked(self, sampling: SamplingParams) -> SamplingParams:
         self._check_ids([token_id for token_id, _ in sampling.logit_bias], "logit_bias")
@@ -403,14 +415,28 @@ class InferenceEngine:
         self.shutdown()
 
 
-def _text_of(stream: GenerationStream) -> str:
+def _integers(prompt: Sequence[int]) -> list[int]:
     try:
-        result = stream.result()
-    except BaseException:  # the caller was interrupted: nobody waits for the rest
-        stream.cancel()
-        raise
-    stream.raise_for_error()
-    return result.text
+        return [operator.index(token_id) for token_id in prompt]
+    except TypeError as error:
+        raise ValueError(
+            f"a prompt is text or a list of token ids, but this one holds something else: {error}"
+        ) from None
+
+
+def _wait_for(streams: Sequence[GenerationStream]) -> list[GenerationResult]:
+    try:
+        return [stream.result() for stream in streams]
+    finally:  # if the caller was interrupted, nobody waits for the rest
+        for stream in streams:
+            stream.cancel()
+
+
+def _texts_of(streams: Sequence[GenerationStream]) -> list[str]:
+    results = _wait_for(streams)
+    for stream in streams:
+        stream.raise_for_error()
+    return [result.text for result in results]
 
 
 def _until_closed(stream: GenerationStream) -> Iterator[str]:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from astrai.config import DecodePolicy, SamplingParams
 from astrai.inference.cache.prefix_cache import PrefixCacheManager
@@ -45,6 +45,13 @@ from astrai.trace.events import (
 
 log = logging.getLogger("astrai.scheduler")
 Emit = Callable[[Event], None]
+
+
+class Lead(NamedTuple):
+    """Who is writing a prefix that a waiting request shares, and how many tokens they share."""
+
+    leader_id: int
+    shared_len: int
 
 
 class Runner(Protocol):
@@ -100,6 +107,7 @@ class InferenceScheduler:
         self.waiting: dict[int, Request] = {}  # in order of arrival
         self.running: dict[int, Request] = {}  # in order of admission
         self._deadlines: list[tuple[float, int]] = []  # a heap of (time, request id)
+        self._unread: deque[Request | int] = deque()  # commands that were taken from the inbox
         self.step_count = 0
         self.phase: Phase | None = None
         self.totals: Counter[str] = Counter()  # the sums of trace.snapshot.Counters, by name
@@ -122,6 +130,8 @@ class InferenceScheduler:
         self.inbox.cancel(request_id)
 
     def _check_room(self, request: Request) -> None:
+        if request.slot is not None or request.is_finished:
+            raise ValueError(f"request {request.request_id} was submitted before: make a new one")
         if not request.prompt_ids:
             raise ValueError("the prompt has no tokens: give it at least one")
         if request.prompt_len >= self.max_seq_len:
@@ -156,27 +166,28 @@ class InferenceScheduler:
     def refill(self) -> None:
         """Match waiting requests against the cache as it is now, and give them rows, first come first served."""
         with self._in_phase("refill"):
-            for request in list(islice(self.waiting.values(), self.lookahead)):
+            if not self.can_admit():
+                return
+            ready = (request for request in self.waiting.values() if not self._is_still_held(request))
+            for request in list(islice(ready, self.lookahead)):
                 if not self.can_admit():
                     break
-                if self._is_still_held(request):
-                    continue
                 match = self.cache.match(request.prompt_ids)
-                leader = self._leader_of(request, match.length)
-                if leader is None:
+                lead = self._find_lead(request, match.length)
+                if lead is None:
                     self._admit(request, match)
                 else:
-                    self._hold(request, leader)
+                    self._hold(request, lead)
 
     def prefill(self) -> None:
         """Compute prompt tokens, oldest request first, up to the budget; a finished prompt gives the first token."""
         with self._in_phase("prefill"):
             chunks = self._plan_chunks()
-            sampled: list[Sampled | None] = []
+            sampled: list[Sampled | None] | None = None
             if chunks:
                 with self._ending_on_error([chunk.request for chunk in chunks]):
                     sampled = self.runner.prefill(chunks)
-            if sampled:
+            if sampled is not None:
                 self._take_prefilled(chunks, sampled)
 
     def decode(self) -> None:
@@ -187,7 +198,9 @@ class InferenceScheduler:
             groups: list[int] = []
             for group in self._plan_groups():
                 with self._ending_on_error(group):
-                    tokens += self.runner.decode(group)
+                    sampled = self.runner.decode(group)
+                    assert len(sampled) == len(group), f"{len(sampled)} tokens for {len(group)} requests"
+                    tokens += sampled
                     rows += group
                     groups.append(len(group))
             if rows:
@@ -197,25 +210,31 @@ class InferenceScheduler:
 
     def _read_inbox(self) -> None:
         commands = self.inbox.take()
+        self._unread += commands.submitted_or_cancelled
         for reason, count in commands.rejected.items():
             self.totals["rejected"] += count
             self.emit(RequestsRejected(count, reason))
-        for command in commands.submitted_or_cancelled:
+        while self._unread:
+            command = self._unread.popleft()
             if isinstance(command, Request):
                 self._arrive(command)
             elif request := self.waiting.get(command) or self.running.get(command):
                 self._finish(request, Ending("cancelled"))
 
     def _arrive(self, request: Request) -> None:
+        self.waiting[request.request_id] = request
         self.totals["arrived"] += 1
         self.emit(RequestArrived(request.request_id, request.prompt_ids, _changed_fields(request.sampling)))
-        self.waiting[request.request_id] = request
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, request.request_id))
         if request.sampling.max_tokens == 0:
             self._finish(request, Ending("length"))
 
     def _end_overdue(self) -> None:
+        if len(self._deadlines) > 2 * (len(self.waiting) + len(self.running)) + 64:  # most belong to the past
+            alive = self.waiting.keys() | self.running.keys()
+            self._deadlines = [entry for entry in self._deadlines if entry[1] in alive]
+            heapq.heapify(self._deadlines)
         while self._deadlines and self._deadlines[0][0] <= self.clock():
             _, request_id = heapq.heappop(self._deadlines)
             if request := self.waiting.get(request_id) or self.running.get(request_id):
@@ -232,13 +251,15 @@ class InferenceScheduler:
         request.ending = ending
         self.finished[ending.reason] += 1
         self._leave_queue(request)
-        self.emit(RequestFinished(request.request_id, *ending))
-        self._tell_end(request, ending)
+        try:
+            self.emit(RequestFinished(request.request_id, *ending))
+        finally:
+            self._tell_end(request, ending)
 
     def _tell_end(self, request: Request, ending: Ending) -> None:
         try:
             request.sink.on_end(ending)
-        except Exception:
+        except BaseException:
             log.exception("the on_end callback of request %d failed", request.request_id)
 
     def _leave_queue(self, request: Request) -> None:
@@ -256,7 +277,7 @@ class InferenceScheduler:
         leader = self.running.get(request.leader_id) if request.leader_id is not None else None
         return leader is not None and leader.is_prefilling and leader.context_len < request.shared_len
 
-    def _leader_of(self, request: Request, matched_len: int) -> Request | None:
+    def _find_lead(self, request: Request, matched_len: int) -> Lead | None:
         """A request in prefill that is about to write more of this prompt than the cache has."""
         if not self.cache.enabled:
             return None
@@ -264,14 +285,14 @@ class InferenceScheduler:
             if leader.is_prefilling:
                 shared_len = common_prefix_len(leader.prompt_ids, request.prompt_ids[:-1])
                 if shared_len > matched_len:
-                    request.shared_len = shared_len
-                    return leader
+                    return Lead(leader.request_id, shared_len)
         return None
 
-    def _hold(self, request: Request, leader: Request) -> None:
-        if request.leader_id != leader.request_id:
-            request.leader_id = leader.request_id
-            self.emit(RequestHeld(request.request_id, leader.request_id))
+    def _hold(self, request: Request, lead: Lead) -> None:
+        is_new = request.leader_id != lead.leader_id
+        request.leader_id, request.shared_len = lead
+        if is_new:
+            self.emit(RequestHeld(request.request_id, lead.leader_id))
 
     def _admit(self, request: Request, match: Match) -> None:
         placement = self.cache.place(request.request_id, match)
@@ -352,7 +373,9 @@ class InferenceScheduler:
         request.output_ids.append(token.token_id)
         try:
             stop_string = request.sink.on_token(token)
-        except Exception as error:
+        except KeyboardInterrupt:  # of somebody who steps by hand
+            raise
+        except BaseException as error:  # sys.exit() in a callback ends that request, not the engine
             log.exception("the on_token callback of request %d failed", request.request_id)
             self._finish(request, Ending("error", f"the request's own callback raised {error!r}"))
             return
@@ -382,9 +405,11 @@ class InferenceScheduler:
         self.phase = phase
         self.emit(PhaseStarted(phase))
         started = time.perf_counter()
-        yield
-        self.emit(PhaseEnded(phase, time.perf_counter() - started))
-        self.phase = None
+        try:
+            yield
+        finally:
+            self.emit(PhaseEnded(phase, time.perf_counter() - started))
+            self.phase = None
 
     def _emit_all(self, events: list[Event]) -> None:
         for event in events:
@@ -428,7 +453,8 @@ class InferenceScheduler:
 
     def abandon(self, ending: Ending) -> None:
         """Tell every client that the loop is dead, trusting nothing but the lists of requests."""
-        submitted = [command for command in self.inbox.take().submitted_or_cancelled if isinstance(command, Request)]
+        posted = [*self._unread, *self.inbox.take().submitted_or_cancelled]
+        submitted = [command for command in posted if isinstance(command, Request)]
         for request in [*submitted, *self.waiting.values(), *self.running.values()]:
             if not request.is_finished:
                 request.ending = ending

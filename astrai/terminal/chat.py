@@ -43,6 +43,8 @@ class Conversation:
 
     def say(self, text: str) -> bool:
         """Send ``text``, print the answer as it comes, and remember both; ``False`` when there was no answer."""
+        from astrai.inference.engine import GenerationError
+
         messages = [*self.messages, {"role": "user", "content": text}]
         request = astrai.GenerationRequest(messages=messages, sampling=self.sampling)
         try:
@@ -57,11 +59,11 @@ class Conversation:
                 sys.stdout.flush()
         except KeyboardInterrupt:
             stream.cancel()
+        except GenerationError as error:
+            return _complain(f"\nthe engine could not answer: {error}")
         result = stream.result()
         sys.stdout.write("\n")
         sys.stdout.flush()
-        if result.finish_reason == "error":
-            return _complain(f"the engine could not answer: {result.error}")
         # NOTE: what was shown, not all that was made: after Ctrl-C the two differ by what was under way.
         self.messages = [*messages, {"role": "assistant", "content": "".join(pieces)}]
         _dim(figures(result))

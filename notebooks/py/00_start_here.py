@@ -236,7 +236,7 @@ replay(EventLog.load("run.jsonl")) == replay(engine.trace)
 #
 # Answer for yourself, then open the answer.
 #
-# <details><summary>The engine found 100 of 101 prompt tokens in the cache. Why not 101?</summary>
+# <details><summary>The engine found all prompt tokens but one in the cache. Why not that one?</summary>
 # The last prompt token must be computed, because its output is what the first new token is chosen from. What the cache
 # keeps of a token, its keys and values, serves later tokens; it does not contain that output.
 # </details>

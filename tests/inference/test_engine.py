@@ -1,7 +1,11 @@
 """The engine as its users see it, on a small random model."""
 
 import asyncio
+import contextlib
+import gc
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -244,6 +248,8 @@ def test_timeouts_end_a_request_with_what_it_has(make_engine):
     [
         (dict(prompt=[]), "the prompt has no tokens"),
         (dict(prompt=[1] * 128), "prompt has 128 tokens, but a row holds 128"),
+        (dict(prompt=[1.5]), "a prompt is text or a list of token ids"),
+        (dict(prompt=["12"]), "a prompt is text or a list of token ids"),
         (dict(prompt=[-1]), "the prompt has token id -1, but the vocabulary is 0 to "),
         (dict(prompt=[300]), "the prompt has token id 300"),
         (dict(prompt=[1], sampling=SamplingParams(logit_bias={999: 1.0})), "logit_bias has token id 999"),
@@ -339,6 +345,63 @@ def test_a_raising_callback_ends_its_own_request(make_engine, model, caplog):
     good = engine.submit(ids_request([3, 4], max_tokens=20))
     assert bad.result(30).finish_reason == "error" and "KeyError('planted')" in bad.result().error
     assert list(good.result(30).token_ids) == greedy(model, [3, 4], 20)
+
+
+def test_a_callback_that_exits_ends_its_own_request(make_engine, model, caplog):
+    caplog.set_level(logging.CRITICAL)
+    engine = make_engine()
+    bad = engine.submit(GenerationRequest([1, 2], sampling=SamplingParams(max_tokens=20), on_token=sys.exit))
+    good = engine.submit(ids_request([3, 4], max_tokens=20))
+    assert bad.result(30).finish_reason == "error" and "SystemExit" in bad.result().error
+    assert list(good.result(30).token_ids) == greedy(model, [3, 4], 20)
+
+
+def test_a_tokenizer_that_fails_leaves_nobody_waiting(make_engine, caplog):
+    caplog.set_level(logging.CRITICAL)
+    engine = make_engine()
+    stream = engine.submit(ids_request([1, 2], max_tokens=5))
+    stream.output._decoder.put = stream.output._decoder.flush = lambda *_: 1 / 0
+    assert stream.result(30).finish_reason in ("error", "length")
+
+
+def test_a_closed_event_loop_does_not_end_a_request(make_engine, model):
+    engine = make_engine(start=False)
+    stream = engine.submit(ids_request([1, 2], max_tokens=20))
+
+    async def look_once() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(anext(aiter(stream)), 0.01)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(look_once())
+    loop.close()
+    engine.daemon.start()
+    assert list(stream.result(30).token_ids) == greedy(model, [1, 2], 20)
+
+
+def test_an_engine_that_nobody_holds_ends_its_loop_but_a_stream_holds_it(make_engine, model):
+    engine = astrai.InferenceEngine(model, num_slots=1)
+    daemon, stream = engine.daemon, engine.submit(ids_request([1, 2], max_tokens=100))
+    del engine
+    gc.collect()
+    assert stream.result(30).completion_tokens == 100
+    del stream
+    gc.collect()
+    assert not daemon.is_alive
+
+
+def test_a_script_that_ends_in_mid_request_ends_cleanly():
+    script = """
+import astrai, torch
+from astrai.config import ModelConfig
+from astrai.model.transformer import Transformer
+engine = astrai.InferenceEngine(Transformer.random(ModelConfig.preset("tiny"), 0), num_slots=2)
+request = astrai.GenerationRequest([1, 2], sampling=astrai.SamplingParams(max_tokens=900, ignore_eos=True))
+streams = [engine.submit(request) for _ in range(4)]
+streams[0].output.wait_for_piece(0) if engine.tokenizer else None
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_dead_engine_says_so_to_those_who_wait_and_those_who_come(make_engine, caplog):

@@ -351,6 +351,45 @@ def test_others_pass_a_request_that_is_held():
     assert held.cached_len == 10
 
 
+def test_many_held_requests_do_not_stand_in_the_way_of_others():
+    harness = Harness(num_slots=4, prefill_budget=2, lookahead=4, max_seq_len=64)
+    harness.submit(range(40), max_tokens=1)
+    for own in range(12):
+        harness.submit((*range(38), 41 + own % 5), max_tokens=1)
+    passing = harness.submit((49, 48), max_tokens=1)
+    harness.step(6)
+    assert passing.slot is not None and harness.requests[0].is_prefilling
+    harness.run()
+    harness.check_outputs()
+
+
+def test_a_request_is_submitted_once():
+    harness = Harness()
+    request = harness.submit((1, 2))
+    harness.run()
+    with pytest.raises(ValueError, match="request 0 was submitted before"):
+        harness.scheduler.submit(request)
+
+
+def test_deadlines_of_requests_that_ended_are_forgotten():
+    harness = Harness()
+    for _ in range(300):
+        harness.submit((1, 2), max_tokens=1, deadline=1e9)
+        harness.run()
+    assert len(harness.scheduler._deadlines) <= 66
+
+
+def test_an_interrupt_of_a_step_leaves_a_trace_that_can_be_replayed():
+    harness = Harness()
+    harness.submit((1, 2, 3))
+    harness.runner.decode = lambda requests: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        harness.step()
+    del harness.runner.decode
+    harness.run()
+    harness.check_outputs()
+
+
 def test_a_held_request_goes_on_when_its_leader_is_cancelled():
     harness = Harness(num_slots=2, prefill_budget=4)
     leader = harness.submit(range(12), max_tokens=2)
