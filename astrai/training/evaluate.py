@@ -18,13 +18,15 @@ import torch
 from astrai.model.checkpoint import load
 from astrai.model.transformer import Transformer
 from astrai.tokenizer import Tokenizer
-from astrai.training.chats import follow_up, request_any_story, request_story
+from astrai.training.chats import follow_up, request_any_story, request_story, story_turn
 from astrai.training.phrases import Turn
+from astrai.training.sample import answer as reply
 from astrai.training.sample import greedy
 from astrai.training.skills import calculate, look_up, make_sentence, say, sort
 from astrai.training.storyworld import Choices
 
 FIRST_SEED = -1_000_000  # training counts upwards from its seed times 1,000,000,007
+SAMPLE_SEED = -9_000_000
 MAX_TOKENS = 250
 
 
@@ -135,6 +137,15 @@ def evaluate(model: Transformer, tokenizer: Tokenizer, prompts: int = 100) -> li
     return [*rows, Row("ends by itself", ended, prompts * len(CASES))]
 
 
+def samples(model: Transformer, tokenizer: Tokenizer, count: int) -> str:
+    """The first ``count`` held-out requests and what the model makes of them: nothing is picked."""
+    lines = []
+    for index in range(count):
+        turn = story_turn(Choices(SAMPLE_SEED - index), held_out=True)
+        lines.append(f"> **{turn.prompt}**\n>\n> {reply(model, tokenizer, ask(turn))}")
+    return "\n\n".join(lines)
+
+
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
     lines = ["| held-out, greedy | right | of | share |", "|---|---:|---:|---:|"]
@@ -147,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="astrai evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="tiny", help="a folder, or the name of a bundled model")
     parser.add_argument("--prompts", type=int, default=100, help="of each kind")
+    parser.add_argument("--samples", type=int, default=0, help="show as many answers")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the rows here, too")
     options = parser.parse_args(argv)
@@ -155,6 +167,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model, tokenizer = load(options.model)
     rows = evaluate(model, tokenizer, options.prompts)
     print(table(rows))
+    if options.samples:
+        print(f"\n{samples(model, tokenizer, options.samples)}")
     if options.json:
         result = {"model": options.model, "rows": [row._asdict() for row in rows]}
         options.json.parent.mkdir(parents=True, exist_ok=True)
