@@ -250,8 +250,8 @@ class InferenceEngine:
         self.daemon = SchedulerDaemon(self.scheduler)
         self._ids = itertools.count()
         self._seeds = random.SystemRandom()
-        # An engine that nobody holds any more, or that is alive when Python exits, ends its loop. Streams hold it.
-        weakref.finalize(self, self.daemon.stop, timeout=10)
+        # An engine that nobody holds any more, or that runs when Python exits, ends its loop. Streams hold it.
+        weakref.finalize(self, _end_loop, self.daemon)
         if start:
             self.daemon.start()
 
@@ -413,6 +413,11 @@ class InferenceEngine:
 
     def __exit__(self, *exception: object) -> None:
         self.shutdown()
+
+
+def _end_loop(daemon: SchedulerDaemon) -> None:
+    if daemon.is_alive:  # a scheduler that is stepped by hand may outlive its engine
+        daemon.stop(timeout=10)
 
 
 def _integers(prompt: Sequence[int]) -> list[int]:

@@ -390,6 +390,16 @@ def test_an_engine_that_nobody_holds_ends_its_loop_but_a_stream_holds_it(make_en
     assert not daemon.is_alive
 
 
+def test_a_scheduler_that_is_stepped_by_hand_outlives_its_engine(make_engine, model):
+    engine = astrai.InferenceEngine(model, num_slots=1, start=False)
+    scheduler, output = engine.scheduler, engine.submit(ids_request([1, 2], max_tokens=3)).output
+    del engine
+    gc.collect()
+    while scheduler.has_work:
+        scheduler.step()
+    assert output.ending.reason == "length"
+
+
 def test_a_script_that_ends_in_mid_request_ends_cleanly():
     script = """
 import astrai, torch
