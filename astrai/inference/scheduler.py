@@ -74,7 +74,7 @@ class InferenceScheduler:
         prefill_budget: prompt tokens computed in one step, over all requests.
         max_seq_len: tokens that a row holds; prompt and output together never exceed it.
         eos_ids: tokens that end a request with ``stop``.
-        lookahead: waiting requests that one refill looks at, so that a long queue costs no more than a short one.
+        lookahead: waiting requests, held ones aside, that one refill matches, so that a long queue costs little more.
     """
 
     def __init__(
