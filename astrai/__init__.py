@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from astrai.config import EngineConfig, ModelConfig, SamplingParams
+    from astrai.inference.background import serve_in_background
     from astrai.inference.engine import GenerationRequest, GenerationResult, InferenceEngine
     from astrai.model.checkpoint import load
+    from astrai.widgets.picture import play, watch
+    from astrai.widgets.stepper import SchedulerStepper
 
 __version__ = "0.1.0"
 
@@ -22,7 +25,11 @@ _HOMES = {
     "GenerationRequest": "astrai.inference.engine",
     "GenerationResult": "astrai.inference.engine",
     "InferenceEngine": "astrai.inference.engine",
+    "SchedulerStepper": "astrai.widgets.stepper",
     "load": "astrai.model.checkpoint",
+    "play": "astrai.widgets.picture",
+    "serve_in_background": "astrai.inference.background",
+    "watch": "astrai.widgets.picture",
 }
 __all__ = [
     "EngineConfig",
@@ -31,7 +38,11 @@ __all__ = [
     "InferenceEngine",
     "ModelConfig",
     "SamplingParams",
+    "SchedulerStepper",
     "load",
+    "play",
+    "serve_in_background",
+    "watch",
 ]
 
 

@@ -17,6 +17,7 @@ import typer
 from astrai import __version__
 
 MORE = {"allow_extra_args": True, "ignore_unknown_options": True}  # options that are handed on
+LOCAL = "127.0.0.1"
 HAND_ON = MORE | {"help_option_names": []}
 
 app = typer.Typer(
@@ -66,6 +67,52 @@ def chat(
         if prompt is not None:
             raise typer.Exit(0 if conversation.say(prompt) else 1)
         converse(conversation)
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Option(help="A bundled model, or a folder with a checkpoint.")] = "tiny",
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")] = LOCAL,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    max_batch_size: Annotated[int, typer.Option(min=1, help="Requests that run at once.")] = 16,
+    num_slots: Annotated[
+        int | None, typer.Option(min=1, help="Rows of the KV cache; more than run at once remember more prefixes.")
+    ] = None,
+    max_seq_len: Annotated[int | None, typer.Option(min=2, help="Positions in a row; by default the model's.")] = None,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; one more is answered 429.")] = 4096,
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16; by default the checkpoint's.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default the GPU if there is one.")] = None,
+    model_name: Annotated[str | None, typer.Option(help="What clients call the model.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="ASTRAI_API_KEY", help="Asked of every request. Best given by the environment.")
+    ] = None,
+    request_timeout: Annotated[float, typer.Option(min=0.001, help="Seconds from arrival to last token.")] = 600.0,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds in which running requests may finish at the end.")] = 10,
+    trace: Annotated[bool, typer.Option("--trace", help="Let clients see the trace, and so every prompt.")] = False,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
+) -> None:
+    """Serve a model to OpenAI's clients, until Ctrl-C or SIGTERM."""
+    from astrai.inference.foreground import serve as serve_until_told
+
+    names = {} if model_name is None else {"model_name": model_name}
+    with _said_plainly():
+        serve_until_told(
+            model,
+            host=host,
+            port=port,
+            max_batch_size=max_batch_size,
+            num_slots=num_slots,
+            max_seq_len=max_seq_len,
+            max_waiting=max_waiting,
+            dtype=dtype,
+            device=device,
+            grace=grace,
+            api_key=api_key,
+            request_timeout=request_timeout,
+            trace=trace,
+            log_prompts=log_prompts,
+            **names,
+        )
 
 
 @app.command(context_settings=MORE)

@@ -26,6 +26,7 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 KEPT_CELL_METADATA = ("tags",)
+WIDGET = "application/vnd.jupyter.widget-view+json"  # leads to a kernel that is gone: its SVG and text twins are kept
 
 
 def sources() -> list[Path]:
@@ -80,6 +81,7 @@ def _reproducible(cell: NotebookNode, private: tuple[str, ...]) -> list[Notebook
             raise ValueError(f"{cell.id} writes to stderr, which is not kept: {output.text}")
         if "execution_count" in output:
             output.execution_count = None
+        output.get("data", {}).pop(WIDGET, None)
         if output.output_type == "stream" and kept and kept[-1].output_type == "stream":
             kept[-1].text += output.text  # how a stream is cut into messages differs from run to run
         else:

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from astrai.course.palette import roles, theme
 from astrai.course.slot_history import PARTS, Period, slot_history
 from astrai.trace.events import PhaseEnded, PhaseStarted, StepStarted
 from astrai.trace.jsonl import Record
 from astrai.trace.log import EventLog
 from astrai.trace.words import FINE_PRINT, Decode, describe, tokens
+from astrai.widgets.palette import roles, theme
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

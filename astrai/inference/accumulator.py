@@ -71,6 +71,7 @@ class Accumulator(Sink):
     ) -> None:
         self.started = time.monotonic()
         self.pieces: list[str] = []
+        self.piece_ends: list[int] = []  # for each piece, how many of the tokens were text when it was given out
         self.sampled: list[Sampled] = []
         self.token_times: list[float] = []  # seconds since it was submitted
         self.ending: Ending | None = None
@@ -80,6 +81,7 @@ class Accumulator(Sink):
         self._on_token = on_token
         self._changed = threading.Condition()
         self._listeners: list[Callable[[], None]] = []
+        self._num_text_tokens = 0  # so far; the one that ended it is none, if it is silent
 
     # --- the loop's side ----------------------------------------------------------------------------------------------
 
@@ -91,6 +93,8 @@ class Accumulator(Sink):
         with self._changed:
             self.sampled.append(sampled)
             self.token_times.append(time.monotonic() - self.started)
+            if sampled.token_id not in self._silent_ids:
+                self._num_text_tokens = len(self.sampled)
             self._give_out(text)
         if self._on_token is not None:
             self._on_token(sampled.token_id)
@@ -108,7 +112,8 @@ class Accumulator(Sink):
 
     def _give_out(self, text: str, ending: Ending | None = None) -> None:
         if text:
-            self.pieces.append(text)
+            self.piece_ends.append(self._num_text_tokens)
+            self.pieces.append(text)  # NOTE: after its end, since some readers look at both without the lock
         self.ending = ending  # NOTE: after the last piece, since some readers look at both without the lock
         if text or ending:
             self._changed.notify_all()
@@ -116,6 +121,13 @@ class Accumulator(Sink):
                 listener()
 
     # --- the clients' side --------------------------------------------------------------------------------------------
+
+    @property
+    def num_text_tokens(self) -> int:
+        """Tokens that the text is made of: not the one that ended it, nor those of a stop string alone."""
+        if self._stop.found:
+            return self.piece_ends[-1] if self.piece_ends else 0
+        return self._num_text_tokens
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` on the loop thread at new text and at the end, or at once if there is any.

@@ -26,6 +26,7 @@ from astrai.inference.cache.radix_tree import PrefixTree, RadixTree
 from astrai.inference.cache.slots import SlotAllocator, Slots
 from astrai.inference.daemon import SchedulerDaemon
 from astrai.inference.request import Request
+from astrai.inference.rerun import rerun
 from astrai.inference.runner import TransformerRunner
 from astrai.inference.sampler import Sampler
 from astrai.inference.scheduler import InferenceScheduler
@@ -221,6 +222,7 @@ class InferenceEngine:
     ) -> None:
         if isinstance(prefix_cache, bool):
             settings["prefix_cache"], prefix_cache = prefix_cache, PrefixCacheManager
+        self._parts = {"slots": slots, "tree": tree, "prefix_cache": prefix_cache, "scheduler": scheduler}
         if config is not None and settings:
             raise ValueError(f"give config= or single settings ({', '.join(settings)}), not both")
         self.config = config if config is not None else EngineConfig(**settings)
@@ -403,6 +405,13 @@ class InferenceEngine:
     def snapshot(self) -> Snapshot:
         """The state after the last event in the trace."""
         return replay(self.trace)
+
+    def rerun(self, until_step: int, **then: Any) -> EventLog:
+        """The run so far once more: ``until_step`` steps as they were, then with other settings, without computing.
+
+        ``then`` takes ``decode_policy``, ``prefill_budget``, ``max_running`` and ``scheduler``: see ``rerun.rerun``.
+        """
+        return rerun(self.trace, until_step, then=then, **self._parts)
 
     def shutdown(self, timeout: float | None = None) -> bool:
         """End all requests as ``cancelled`` and stop the loop; ``False`` if a step outlasted ``timeout`` seconds."""

@@ -31,8 +31,8 @@ class Ending(NamedTuple):
 class Sink:
     """Where the tokens of a request go. The loop thread calls it; it must not block."""
 
-    def on_token(self, sampled: Sampled) -> bool:
-        """Take a token. ``True`` ends the request with reason ``stop`` (a stop string is complete)."""
+    def on_token(self, sampled: Sampled) -> bool | Ending:
+        """Take a token. ``True`` ends the request with ``stop`` (a stop string is complete), an ``Ending`` so."""
         return False
 
     def on_end(self, ending: Ending) -> None:

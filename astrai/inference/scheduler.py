@@ -206,6 +206,12 @@ class InferenceScheduler:
             if rows:
                 self._take_decoded(rows, tokens, groups)
 
+    def take_over(self, other: InferenceScheduler) -> None:
+        """Go on where another scheduler of the same cache stands between two steps. It must not be used any more."""
+        self.waiting, self.running, self.inbox = other.waiting, other.running, other.inbox
+        self._deadlines, self._unread = other._deadlines, other._unread
+        self.step_count, self.totals, self.finished = other.step_count, other.totals, other.finished
+
     # --- cleanup ------------------------------------------------------------------------------------------------------
 
     def _read_inbox(self) -> None:
@@ -372,7 +378,7 @@ class InferenceScheduler:
         """Hand a sampled token to its client, and end the request if that was its last."""
         request.output_ids.append(token.token_id)
         try:
-            stop_string = request.sink.on_token(token)
+            verdict = request.sink.on_token(token)
         except KeyboardInterrupt:  # of somebody who steps by hand
             raise
         except BaseException as error:  # sys.exit() in a callback ends that request, not the engine
@@ -381,7 +387,9 @@ class InferenceScheduler:
             return
         sampling = request.sampling
         is_eos = token.token_id in self.eos_ids and not sampling.ignore_eos
-        if stop_string or is_eos or token.token_id in sampling.stop_ids:
+        if isinstance(verdict, Ending):
+            self._finish(request, verdict)
+        elif verdict or is_eos or token.token_id in sampling.stop_ids:
             self._finish(request, Ending("stop"))
         elif len(request.output_ids) >= min(sampling.max_tokens, self.max_seq_len - request.prompt_len):
             self._finish(request, Ending("length"))

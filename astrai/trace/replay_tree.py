@@ -29,8 +29,7 @@ class Node:
 
     def state(self) -> NodeState:
         """The node as plain values."""
-        holders = tuple(slot for slot in range(self.holders.bit_length()) if self.holders >> slot & 1)
-        return NodeState(self.node_id, self.parent.node_id, self.token_ids, holders, self.last_used)
+        return NodeState(self.node_id, self.parent.node_id, self.token_ids, _slots_in(self.holders), self.last_used)
 
     def path(self) -> list[Node]:
         """The nodes from this one up to the root, which is left out."""
@@ -141,3 +140,13 @@ class ReplayedTree:
             raise ReplayError(f"node {parent.node_id} has a child that begins with token {node.token_ids[0]} already")
         parent.children[node.token_ids[0]] = node
         node.parent = parent
+
+
+def _slots_in(mask: int) -> tuple[int, ...]:
+    # NOTE: this walks the set bits alone. Trying every slot for every node takes most of a snapshot of 256 slots.
+    slots = []
+    while mask:
+        lowest = mask & -mask
+        slots.append(lowest.bit_length() - 1)
+        mask ^= lowest
+    return tuple(slots)

@@ -137,17 +137,42 @@ print("same answer:", again.text == first.text)
 # One token. The slot of the first request was free, but its KV was still in it, and the engine found it. The last
 # prompt token is always computed, since its output is what the first answer token is chosen from.
 #
-# ## Three at once
+# ## Three at once, live
 #
-# Now three requests arrive together. All begin with the same system message. To have the same picture in front of us,
-# we let all three join the queue before the engine's loop starts (`start=False`, then `daemon.start()`).
+# Now three requests arrive together. All begin with the same system message. `astrai.watch` shows the engine while it
+# works: its slots, its steps, and the tree of what the slots hold.
+#
+# To have the same picture in front of us, we let all three join the queue before the engine's loop starts
+# (`start=False`, then `daemon.start()`). And because this model writes faster than one can look, `slowly` holds the
+# engine up for a moment after each token. It is still the real engine, in slow motion.
+#
+# > **Predict.** Three slots will fill. Which of them must be computed from the very first token?
 
-# %%
+# %% tags=["live"]
+import time
+
 engine.shutdown()
 engine = astrai.InferenceEngine(model, tokenizer, num_slots=4, start=False)
 questions = ["Tell me a story about a fox.", "Tell me a story about a kite.", "Tell me a story about a fox and a boat."]
-streams = [engine.submit(GenerationRequest(messages=chat(text), sampling=sampling)) for text in questions]
+
+
+def slowly(token_id):
+    time.sleep(0.02)
+
+
+streams = [
+    engine.submit(GenerationRequest(messages=chat(text), sampling=sampling, on_token=slowly)) for text in questions
+]
+display(astrai.watch(engine))
 engine.daemon.start()
+
+# %% [markdown]
+# The cell returned at once: the engine runs on a thread of its own. Point at a row, or go through it with the arrow
+# keys, to see its tokens. **Rewind this run** lets you go back and forth in it, step by step; the engine goes on.
+#
+# What the three have written, once they are done:
+
+# %%
 for text, stream in zip(questions, streams):
     print(f"{text}\n{stream.result().text}\n")
 
@@ -162,6 +187,13 @@ for text, stream in zip(questions, streams):
 # %% [markdown]
 # The first request computed its whole prompt. The other two waited for one step, on purpose, and then took the shared
 # beginning over. This is the **prefix cache**: the second and the third computed only what was their own.
+#
+# The row heads say the same. `SlotMap` is the first of the pictures above, by itself.
+
+# %%
+from astrai.widgets.picture import SlotMap
+
+SlotMap(engine)
 
 # %%
 TraceTable([record for record in engine.trace.records if record.step <= 2], decode=text_of)
@@ -266,7 +298,8 @@ replay(EventLog.load("run.jsonl")) == replay(engine.trace)
 # | slots, the prefix cache, the radix tree behind it | `astrai/inference/cache/` |
 # | the model | `Transformer` in `astrai/model/transformer.py` |
 # | events, the log, replay | `astrai/trace/` |
-# | the table and the pictures | `astrai/course/stills.py` |
+# | the live pictures | `astrai/widgets/` |
+# | the table and the lanes | `astrai/course/stills.py` |
 #
 # **What others do.** vLLM and SGLang are engines for large installations. There the KV cache is cut into small pages or
 # single token positions, and a request owns a list of them; a *slot* there means one token's position. Here a slot is a

@@ -10,11 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from astrai.course.palette import roles, theme
 from astrai.course.slot_history import PARTS, slot_history
 from astrai.course.stills import FiveLayers, SlotsOverTime, TraceTable
 from astrai.trace import events as e
 from astrai.trace.log import EventLog
+from astrai.widgets.palette import roles, theme
 
 PROMPT = (1, 2, 3, 4)
 
@@ -141,7 +141,12 @@ def test_text_is_readable_on_every_fill() -> None:
 
 
 def test_the_palette_is_plain_data() -> None:
-    assert set(json.loads(files("astrai").joinpath("palette.json").read_text())) == {"about", "roles", "themes"}
+    assert set(json.loads(files("astrai").joinpath("palette.json").read_text())) == {
+        "about",
+        "roles",
+        "phases",
+        "themes",
+    }
 
 
 def test_pictures_need_no_engine() -> None:

@@ -42,7 +42,7 @@ def test_a_built_notebook_keeps_only_what_is_reproducible(name: str) -> None:
         for output in cell.get("outputs", ()):
             assert output.output_type in ("stream", "execute_result", "display_data"), f"{cell.id} failed; {MAKE}"
             assert output.get("name") != "stderr"
-            assert "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+            assert build.WIDGET not in output.get("data", {})
 
 
 @pytest.mark.parametrize("name", NAMES)

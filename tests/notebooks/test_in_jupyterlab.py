@@ -1,127 +1,148 @@
-"""Notebook 00 in a real JupyterLab and a real browser, as a learner opens it."""
+"""Notebooks in a real JupyterLab and a real browser, as a learner opens them."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
+from typing import Any
 
 import pytest
 
-from astrai.course.doctor import BROWSERS
+from tests.browser import Complaints
+from tests.notebooks.jupyterlab import Lab, command, failures, open_notebook, run_all, wait_for_kernel, wait_until_run
 
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-# Without these a browser asks its maker's servers for updates, experiments and more.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-SETTINGS = {"@jupyterlab/notebook-extension/tracker.jupyterlab-settings": '{"windowingMode": "none"}'}
-PANEL = "window.jupyterapp.shell.currentWidget"
+pytestmark = pytest.mark.timeout(240)
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path: `astrai doctor` says how to get it"),
-    pytest.mark.timeout(240),
-]
+LONG_RUN = """
+import time, astrai
+model, tokenizer = astrai.load("tiny")
+engine = astrai.InferenceEngine(model, tokenizer, num_slots=4)
+sampling = astrai.SamplingParams(max_tokens=900, ignore_eos=True)
+def slowly(token_id): time.sleep(0.02)
+requests = [astrai.GenerationRequest(text, sampling=sampling, on_token=slowly) for text in ("Once", "A fox")]
+streams = [engine.submit(request) for request in requests]
+dashboard = astrai.watch(engine)
+dashboard
+"""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def steps_drawn(page: Any) -> int:
+    """The number of the step that the dashboard shows."""
+    return int(page.evaluate("() => document.querySelector('.dashboard').dataset.step"))
 
 
-def wait_until_up(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "JupyterLab ended at once"
-        try:
-            urlopen(url, timeout=5).close()
-            return
-        except URLError:
-            time.sleep(0.1)
-    raise TimeoutError(f"JupyterLab is not up after {seconds} s")
+def wait_for_step(page: Any, at_least: int) -> None:
+    page.wait_for_function("least => +document.querySelector('.dashboard')?.dataset.step >= least", arg=at_least)
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a JupyterLab that ``astrai lab`` opened on a new working copy."""
-    home, port = tmp_path_factory.mktemp("lab"), free_port()
-    for name, text in SETTINGS.items():
-        path = home / "settings" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    environment = os.environ | folders | {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "IPYTHONDIR": str(home)}
-    options = f"--no-browser --port {port} --IdentityProvider.token= --LabApp.expose_app_in_browser=True".split()
-    command = [sys.executable, "-m", "astrai", "lab", "--dir", str(home / "course"), *options]
-    # In the checkout, so that the kernel finds astrai even where it is not installed.
-    root = Path(__file__).parents[2]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True)
-        try:
-            wait_until_up(f"http://127.0.0.1:{port}/api", process)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            os.killpg(process.pid, 15)
-            process.wait(30)
-
-
-def test_notebook_00_runs_top_to_bottom_in_jupyterlab(lab: str, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
-    elsewhere: list[str] = []
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            str(tmp_path), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 900}
-        )
-        page = browser.new_page()
-        page.set_default_timeout(90_000)
-        page.on("request", lambda request: elsewhere.append(request.url) if not is_local(request.url) else None)
-        page.on("websocket", lambda socket: elsewhere.append(socket.url) if not is_local(socket.url) else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.goto(f"{lab}/doc/tree/00_start_here.ipynb?reset")
-        page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell")
-        page.wait_for_function(f"{PANEL}?.sessionContext?.session?.kernel?.status === 'idle'")
-        page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
-        page.wait_for_function("""() => {
-            const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(p => p.textContent)
-            const failed = document.querySelector('.jp-OutputArea-output[data-mime-type$="stderr"]')
-            return failed || prompts.length && prompts.every(text => /\\[\\d+\\]/.test(text))
-        }""")
-        seen = page.evaluate("""() => ({
-            failures: [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type$="stderr"]')]
-                .map(o => o.textContent),
-            pictures: [...document.querySelectorAll('.jp-OutputArea-output img')].map(i => i.naturalWidth),
-            tables: document.querySelectorAll('.jp-OutputArea-output table').length,
-            text: document.querySelector('.jp-Notebook').textContent,
-        })""")
-        browser.close()
-    assert seen["failures"] == []
-    assert errors == []
-    assert elsewhere == []
+def test_notebook_00_runs_top_to_bottom_in_jupyterlab(lab: Lab, page: Any) -> None:
+    open_notebook(page, lab, "00_start_here.ipynb")
+    run_all(page)
+    assert failures(page) == []
+    seen = page.evaluate("""() => ({
+        pictures: [...document.querySelectorAll('.jp-OutputArea-output img')].map(i => i.naturalWidth),
+        tables: document.querySelectorAll('.jp-OutputArea-output table').length,
+        dashboards: document.querySelectorAll('.dashboard canvas').length,
+        text: document.querySelector('.jp-Notebook').textContent,
+    })""")
     assert len(seen["pictures"]) >= 3 and min(seen["pictures"]) > 600
     assert seen["tables"] >= 2
+    assert seen["dashboards"] >= 4
     assert "found in the cache" in seen["text"]
 
 
-def is_local(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme in ("data", "blob") or parts.hostname in ("127.0.0.1", "localhost")
+def test_a_dashboard_moves_while_the_engine_runs_and_survives_reloads_and_a_second_page(lab: Lab, page: Any) -> None:
+    name = lab.write("long_run", LONG_RUN)
+    open_notebook(page, lab, name)
+    run_all(page)
+    assert failures(page) == []
+    wait_for_step(page, 5)
+    drawn = steps_drawn(page)
+    wait_for_step(page, drawn + 5)
+    command(page, "docmanager:save")
+    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+
+    page.reload()
+    page.wait_for_selector(".dashboard canvas")
+    wait_for_step(page, drawn + 6)
+
+    second = page.context.new_page()
+    complaints = Complaints(second)
+    open_notebook(second, lab, name, query="")
+    second.wait_for_selector(".dashboard canvas")
+    least = steps_drawn(page)
+    wait_for_step(second, least)
+    complaints.assert_none()
+    second.close()
+
+    command(page, "notebook:restart-kernel")
+    dialog = page.locator(".jp-Dialog .jp-mod-accept")
+    dialog.click()
+    wait_for_kernel(page)
+
+
+def test_a_run_can_be_rewound_while_the_engine_goes_on(lab: Lab, page: Any) -> None:
+    open_notebook(page, lab, lab.write("rewind", LONG_RUN))
+    run_all(page)
+    wait_for_step(page, 10)
+    page.get_by_role("button", name="Rewind this run").click()
+    slider = page.get_by_role("slider", name="Frame")
+    slider.wait_for()
+    last = steps_drawn(page)
+    slider.press("ArrowLeft")
+    page.wait_for_function("want => +document.querySelector('.dashboard').dataset.step === want", arg=last - 1)
+    slider.press("Home")
+    page.wait_for_function("() => +document.querySelector('.dashboard').dataset.step === 0")
+    page.get_by_role("button", name="Back to the live engine").click()
+    wait_for_step(page, last + 1)
+
+
+def test_watching_twice_and_shutting_down_while_watched(lab: Lab, page: Any) -> None:
+    name = lab.write(
+        "twice",
+        LONG_RUN,
+        "assert astrai.watch(engine) is dashboard\nastrai.watch(engine)",
+        "engine.shutdown()",
+    )
+    open_notebook(page, lab, name)
+    run_all(page)
+    assert failures(page) == []
+    page.wait_for_function("""() => {
+        const notes = [...document.querySelectorAll('.dashboard > .bar .note')].map(note => note.textContent)
+        return notes.length === 2 && notes.every(note => note.includes('shut down'))
+    }""")
+
+
+def test_a_recorded_run_is_played_in_a_notebook(lab: Lab, page: Any) -> None:
+    name = lab.write(
+        "play",
+        """
+import astrai
+engine = astrai.InferenceEngine(*astrai.load("tiny"), num_slots=2)
+with engine.trace.record("run.jsonl"):
+    engine.generate(["Once upon a time", "Once upon a hill"], max_tokens=12)
+    engine.shutdown()
+astrai.play("run.jsonl")""",
+    )
+    open_notebook(page, lab, name)
+    run_all(page)
+    assert failures(page) == []
+    page.wait_for_selector(".dashboard canvas")
+    last = steps_drawn(page)
+    assert last >= 12
+    page.get_by_role("slider", name="Frame").press("Home")
+    page.wait_for_function("() => +document.querySelector('.dashboard').dataset.step === 0")
+    page.get_by_role("slider", name="Frame").press("ArrowRight")
+    page.wait_for_function("() => +document.querySelector('.dashboard').dataset.step === 1")
+
+
+def test_a_saved_notebook_exports_with_pictures_in_the_place_of_widgets(lab: Lab, page: Any) -> None:
+    name = lab.write("export", LONG_RUN.replace("max_tokens=900", "max_tokens=5"), "dashboard")
+    open_notebook(page, lab, name)
+    run_all(page)
+    wait_until_run(page)
+    command(page, "docmanager:save")
+    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    html, _ = HTMLExporter().from_notebook_node(nbformat.read(lab.folder / name, as_version=4))
+    assert html.count("data:image/svg+xml;base64,") >= 2

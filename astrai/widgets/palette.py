@@ -26,6 +26,12 @@ def roles() -> dict[str, Role]:
 
 
 @cache
+def phase_roles() -> dict[str, str]:
+    """The name of the role in which each phase of the loop is drawn."""
+    return _palette()["phases"]
+
+
+@cache
 def theme(name: str = "light") -> dict[str, str]:
     """``background``, ``text`` and ``line`` of the light or the dark theme."""
     return _palette()["themes"][name]
