@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from astrai.config import EngineConfig, ModelConfig, SamplingParams
-    from astrai.inference.background import serve_in_background
     from astrai.inference.engine import GenerationRequest, GenerationResult, InferenceEngine
+    from astrai.inference.server.background import serve_in_background
     from astrai.model.checkpoint import load
     from astrai.widgets.picture import play, watch
-    from astrai.widgets.stepper import SchedulerStepper
+    from astrai.widgets.stepping.stepper import SchedulerStepper
 
 __version__ = "0.1.0"
 
@@ -25,10 +25,10 @@ _HOMES = {
     "GenerationRequest": "astrai.inference.engine",
     "GenerationResult": "astrai.inference.engine",
     "InferenceEngine": "astrai.inference.engine",
-    "SchedulerStepper": "astrai.widgets.stepper",
+    "SchedulerStepper": "astrai.widgets.stepping.stepper",
     "load": "astrai.model.checkpoint",
     "play": "astrai.widgets.picture",
-    "serve_in_background": "astrai.inference.background",
+    "serve_in_background": "astrai.inference.server.background",
     "watch": "astrai.widgets.picture",
 }
 __all__ = [

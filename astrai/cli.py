@@ -92,7 +92,7 @@ def serve(
     log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Write prompts into the log.")] = False,
 ) -> None:
     """Serve a model to OpenAI's clients, until Ctrl-C or SIGTERM."""
-    from astrai.inference.foreground import serve as serve_until_told
+    from astrai.inference.server.foreground import serve as serve_until_told
 
     names = {} if model_name is None else {"model_name": model_name}
     with _said_plainly():

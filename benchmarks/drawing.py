@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import Any
 
 from astrai.widgets.assemble import css, esm
-from astrai.widgets.sheet import SCRIPTS
-from astrai.widgets.view import RunView
+from astrai.widgets.data.view import RunView
+from astrai.widgets.twins.sheet import SCRIPTS
 from benchmarks.measure import save
 from tests.browser import chromium
 from tests.widgets.runs import busy_log, words

@@ -17,7 +17,7 @@ import torch
 
 import astrai
 from astrai.widgets.run import Moment, Run, decoder
-from astrai.widgets.sheet import svg
+from astrai.widgets.twins.sheet import svg
 from astrai.widgets.watcher import Watcher
 from benchmarks.measure import RESULTS, machine
 

@@ -23,8 +23,8 @@ import torch
 
 import astrai
 from astrai.config import SamplingParams
-from astrai.inference.background import serve_in_background
 from astrai.inference.engine import GenerationRequest, GenerationResult, InferenceEngine
+from astrai.inference.server.background import serve_in_background
 from benchmarks.measure import RESULTS, Seconds, Spread, in_turn, ratios, save, timed
 from benchmarks.sse import Answer, Ask
 

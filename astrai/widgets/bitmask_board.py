@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from astrai.widgets.assemble import css, esm
-from astrai.widgets.bitmask import Desk, bitmask_svg, bitmask_text
+from astrai.widgets.twins.bitmask import Desk, bitmask_svg, bitmask_text
 
 try:
     import anywidget

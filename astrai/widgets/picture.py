@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from astrai.trace.log import EventLog
 from astrai.widgets.assemble import css, esm
 from astrai.widgets.run import Run, decoder
-from astrai.widgets.sheet import PARTS, SCRIPTS
+from astrai.widgets.twins.sheet import PARTS, SCRIPTS
 from astrai.widgets.watcher import Watcher
 
 try:

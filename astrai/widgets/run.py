@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from astrai.trace.log import EventLog
-from astrai.widgets import frames, sheet
-from astrai.widgets.sheet import PARTS
-from astrai.widgets.view import RunView, follow
+from astrai.widgets.data import frames
+from astrai.widgets.data.view import RunView, follow
+from astrai.widgets.twins import sheet
+from astrai.widgets.twins.sheet import PARTS
 
 Decode = Callable[[Sequence[int]], str]
 
 
 class Moment(NamedTuple):
-    """What a picture shows: the JSON forms of ``astrai.widgets.view``."""
+    """What a picture shows: the JSON forms of ``astrai.widgets.data.view``."""
 
     state: dict[str, Any]
     timeline: dict[str, Any]

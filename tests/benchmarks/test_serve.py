@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from astrai.config import ModelConfig
-from astrai.inference.background import serve_in_background
 from astrai.inference.engine import InferenceEngine
+from astrai.inference.server.background import serve_in_background
 from astrai.training.tokenizer import train_tokenizer
 from benchmarks import measure, serve, soak
 from benchmarks.measure import Spread

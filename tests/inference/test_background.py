@@ -13,11 +13,11 @@ import time
 import httpx
 import pytest
 
-from astrai.inference.background import serve_in_background
-from astrai.inference.foreground import serve
-from astrai.inference.listening import PortInUseError, bind, url_of
-from astrai.inference.server import create_app
-from astrai.inference.server_config import ServerConfig
+from astrai.inference.server.app import create_app
+from astrai.inference.server.background import serve_in_background
+from astrai.inference.server.config import ServerConfig
+from astrai.inference.server.foreground import serve
+from astrai.inference.server.listening import PortInUseError, bind, url_of
 from astrai.model.checkpoint import CheckpointError
 from tests.inference.serving import PacedSampler, RawClient, health_of, wait_until
 
@@ -221,7 +221,7 @@ def test_a_folder_s_name_is_the_model_s_and_the_key_may_come_from_the_environmen
         raise KeyboardInterrupt
 
     monkeypatch.setenv("ASTRAI_API_KEY", "sesame")
-    monkeypatch.setattr("astrai.inference.foreground.Server", record)
+    monkeypatch.setattr("astrai.inference.server.foreground.Server", record)
     (tmp_path / "mine").mkdir()
     with pytest.raises(KeyboardInterrupt):
         serve(str(tmp_path / "mine"), port=free_port)
@@ -229,7 +229,8 @@ def test_a_folder_s_name_is_the_model_s_and_the_key_may_come_from_the_environmen
 
 
 def test_a_second_signal_quits_at_once(free_port):
-    code = f"from astrai.inference.foreground import serve; serve('tiny', port={free_port}, grace=600.0, device='cpu')"
+    settings = f"port={free_port}, grace=600.0, device='cpu'"
+    code = f"from astrai.inference.server.foreground import serve; serve('tiny', {settings})"
     url = f"http://127.0.0.1:{free_port}"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     try:

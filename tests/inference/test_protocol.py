@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astrai.inference.accumulator import Accumulator
-from astrai.inference.api_errors import ApiError
-from astrai.inference.choices import News
-from astrai.inference.forms import ChatForm, CompletionForm, Usage
-from astrai.inference.json_body import parse_object
-from astrai.inference.logprobs import ChatLogprobs, CompletionLogprobs
-from astrai.inference.protocol import ChatBody, CompletionBody, validate
 from astrai.inference.request import Ending, Sampled
+from astrai.inference.server.choices import News
+from astrai.inference.server.errors import ApiError
+from astrai.inference.server.forms import ChatForm, CompletionForm, Usage
+from astrai.inference.server.json_body import parse_object
+from astrai.inference.server.logprobs import ChatLogprobs, CompletionLogprobs
+from astrai.inference.server.protocol import ChatBody, CompletionBody, validate
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = {"model": "tiny", "prompt": "hi"}

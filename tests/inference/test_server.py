@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import astrai
 from astrai.config import SamplingParams
-from astrai.inference.background import serve_in_background
 from astrai.inference.engine import GenerationRequest, InferenceEngine
+from astrai.inference.server.background import serve_in_background
 from tests.inference.serving import wait_until
 
 FOX = [{"role": "user", "content": "The fox"}]

@@ -13,9 +13,9 @@ import openai
 import pytest
 
 from astrai.config import SamplingParams
-from astrai.inference import listening
-from astrai.inference.background import serve_in_background
 from astrai.inference.engine import GenerationRequest
+from astrai.inference.server import listening
+from astrai.inference.server.background import serve_in_background
 from tests.inference.serving import PacedSampler, RawClient, wait_until
 
 LONG = {"model": "tiny", "prompt": "The fox", "temperature": 0, "max_tokens": 100}
@@ -123,7 +123,7 @@ def test_a_reader_that_takes_nothing_is_dropped_and_holds_nobody_up(serve, make_
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         return sock
 
-    monkeypatch.setattr("astrai.inference.background.bind", bind_with_small_buffers)
+    monkeypatch.setattr("astrai.inference.server.background.bind", bind_with_small_buffers)
     engine = make_engine()
     server = serve(engine, write_timeout=0.5)
     greedy = {**STREAM, "n": 4, "logprobs": 20}  # some 300 kB: far more than the buffers take
@@ -396,7 +396,7 @@ def test_the_trace_is_off_unless_asked_for(serve, engine):
 
 
 def test_a_trace_reader_that_fell_behind_is_told_and_begins_anew(serve, make_engine):
-    from astrai.inference.trace_stream import _header, _read
+    from astrai.inference.server.trace_stream import _header, _read
 
     engine = make_engine(trace_events=64)
     _, next_seq = _header(engine.trace)

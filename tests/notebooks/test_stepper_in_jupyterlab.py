@@ -13,7 +13,7 @@ pytestmark = pytest.mark.timeout(240)
 TYPED = """
 import astrai
 from astrai.inference.scheduler import InferenceScheduler
-from astrai.widgets.stepper import SchedulerStepper
+from astrai.widgets.stepping.stepper import SchedulerStepper
 
 class NewestFirst(InferenceScheduler):
     def refill(self):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from astrai.config import ModelConfig
-from astrai.inference.background import BackgroundServer, serve_in_background
 from astrai.inference.engine import InferenceEngine
+from astrai.inference.server.background import BackgroundServer, serve_in_background
 from astrai.model.transformer import Transformer
 from astrai.tokenizer import Tokenizer
 from astrai.training.tokenizer import train_tokenizer

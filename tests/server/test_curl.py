@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from astrai.inference.background import serve_in_background
 from astrai.inference.engine import InferenceEngine
+from astrai.inference.server.background import serve_in_background
 from astrai.model.transformer import Transformer
 from astrai.tokenizer import Tokenizer
 from tests.inference.serving import PacedSampler

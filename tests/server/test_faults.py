@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from astrai.config import SamplingParams
-from astrai.inference.background import BackgroundServer
 from astrai.inference.engine import GenerationRequest, InferenceEngine
-from astrai.inference.forms import Form
+from astrai.inference.server.background import BackgroundServer
+from astrai.inference.server.forms import Form
 from astrai.model.transformer import Transformer
 from astrai.tokenizer import Tokenizer
 from benchmarks.http_load import Client, Solo, prompts, solos

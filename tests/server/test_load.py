@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from astrai.inference.background import BackgroundServer
 from astrai.inference.engine import InferenceEngine
+from astrai.inference.server.background import BackgroundServer
 from benchmarks.http_load import Client, Outcome, Solo, crowd, prompts, solos
 from benchmarks.sse import Answer, Ask, ask_all_now
 from tests.server.waiting import until

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from astrai.inference.background import BackgroundServer
+from astrai.inference.server.background import BackgroundServer
 from benchmarks.http_fuzz import check_error
 
 GOOD = {"model": "tiny", "prompt": "The fox", "max_tokens": 2, "temperature": 0}

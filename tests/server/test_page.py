@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import astrai
-from astrai.inference.background import BackgroundServer, serve_in_background
+from astrai.inference.server.background import BackgroundServer, serve_in_background
 from tests.browser import CHROMIUM, NO_CHROMIUM, Complaints, chromium
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM), pytest.mark.timeout(120)]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import astrai
 from astrai.cli import app
 from astrai.inference.engine import InferenceEngine
-from astrai.inference.listening import bind
+from astrai.inference.server.listening import bind
 from benchmarks.http_load import Client, Solo, solos
 from benchmarks.server_process import READY, ServerProcess, server_process
 from benchmarks.sse import Answer, Ask, ask_all_now

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from schemathesis import GenerationMode
 
-from astrai.inference.background import BackgroundServer
+from astrai.inference.server.background import BackgroundServer
 from benchmarks.http_fuzz import GENERATE, LOOK, OPERATIONS, check_error, check_stream, fuzz
 
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE

@@ -23,7 +23,7 @@ from astrai.inference.request import Request
 from astrai.inference.scheduler import InferenceScheduler
 from astrai.trace.events import Event, PhaseEnded, PhaseStarted, Prefilled, TokensDecoded
 from astrai.trace.log import EventLog
-from astrai.widgets.texts import Decode
+from astrai.widgets.data.texts import Decode
 from tests.inference.scripted import ScriptedRunner
 
 NAMES = "Mia Tom Ada Ben said went home ran sat sang saw found lost gave took"

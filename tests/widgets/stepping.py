@@ -10,7 +10,7 @@ from astrai.inference.engine import InferenceEngine
 from astrai.model.transformer import Transformer
 from astrai.tokenizer import Tokenizer
 from astrai.training.tokenizer import train_tokenizer
-from astrai.widgets.stepper import SchedulerStepper
+from astrai.widgets.stepping.stepper import SchedulerStepper
 
 
 @cache

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 import pytest
 
 from astrai.inference.cache.slots import Handle, SlotAllocator
-from astrai.widgets.bitmask import Desk, bitmask_svg, bitmask_text, lowest_bit
 from astrai.widgets.bitmask_board import BitmaskBoard
+from astrai.widgets.twins.bitmask import Desk, bitmask_svg, bitmask_text, lowest_bit
 
 
 class Careless(SlotAllocator):
@@ -161,8 +161,8 @@ def test_without_anywidget_the_drawing_works_and_the_board_names_the_extra():
     code = """
 import sys
 sys.modules["anywidget"] = None
-from astrai.widgets.bitmask import Desk, bitmask_text
-from astrai.widgets.radix_tree import radix_tree_svg
+from astrai.widgets.twins.bitmask import Desk, bitmask_text
+from astrai.widgets.twins.radix_tree import radix_tree_svg
 try:
     import astrai.widgets.bitmask_board
 except ImportError as error:

@@ -13,9 +13,9 @@ import pytest
 from astrai.trace import events as e
 from astrai.trace.jsonl import Record
 from astrai.trace.log import EventLog
-from astrai.widgets import frames
-from astrai.widgets.figures import figure_words, figures
-from astrai.widgets.view import RunView
+from astrai.widgets.data import frames
+from astrai.widgets.data.view import RunView
+from astrai.widgets.twins.figures import figure_words, figures
 from tests.widgets.runs import scripted_log, story_log
 
 KNOWN_TO = 2.0  # milliseconds: a step's time is rounded to one, and so is the second that is looked at

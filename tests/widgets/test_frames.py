@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from astrai.trace import events as e
 from astrai.trace.log import EventLog
 from astrai.trace.replay import replay, replay_steps
-from astrai.widgets.deltas import diff, patch
-from astrai.widgets.frames import frames, recording
-from astrai.widgets.view import RunView, follow
+from astrai.widgets.data.deltas import diff, patch
+from astrai.widgets.data.frames import frames, recording
+from astrai.widgets.data.view import RunView, follow
 from tests.widgets.brute import check_against_snapshot, lives_of
 from tests.widgets.runs import ScriptedRun, scripted_log, story_log, words
 

@@ -14,11 +14,11 @@ import pytest
 
 from astrai.trace import events as e
 from astrai.trace.log import EventLog
-from astrai.widgets import frames
-from astrai.widgets.known import known
+from astrai.widgets.data import frames
+from astrai.widgets.data.view import RunView
 from astrai.widgets.palette import roles
-from astrai.widgets.phase_timeline import PHASE_ROLES, phase_timeline_svg, phase_timeline_text
-from astrai.widgets.view import RunView
+from astrai.widgets.twins.known import known
+from astrai.widgets.twins.phase_timeline import PHASE_ROLES, phase_timeline_svg, phase_timeline_text
 from tests.widgets.runs import ScriptedRun, scripted_log, story_log
 
 ABOVE, BARS, GANTT, ROW, ROWS = 18, 96, 138, 20, 14  # of the picture, in pixels

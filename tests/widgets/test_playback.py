@@ -7,9 +7,9 @@ import pytest
 from astrai.trace import EventLog
 from astrai.trace import events as e
 from astrai.trace.replay import ReplayError, replay
-from astrai.widgets import playback as module
-from astrai.widgets.playback import Playback
-from astrai.widgets.view import RunView
+from astrai.widgets.data.view import RunView
+from astrai.widgets.stepping import playback as module
+from astrai.widgets.stepping.playback import Playback
 from tests.widgets.runs import scripted_log, words
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from astrai.widgets.deltas import patch
-from astrai.widgets.frames import frames, recording
+from astrai.widgets.data.deltas import patch
+from astrai.widgets.data.frames import frames, recording
 from tests.widgets.runs import scripted_log, story_log, words
 
 # JSON with sorted keys, so that Python and the page write the same value as the same text.

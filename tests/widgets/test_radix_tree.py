@@ -7,11 +7,11 @@ import pytest
 
 from astrai.trace.events import PrefixMatched
 from astrai.trace.log import EventLog
-from astrai.widgets.outline import RECENT, SMALL, Row, last_hit, outline
-from astrai.widgets.outline_words import last_news, listed, sentence
-from astrai.widgets.radix_tree import radix_tree_svg, radix_tree_text
-from astrai.widgets.svg import visible
-from astrai.widgets.view import RunView
+from astrai.widgets.data.view import RunView
+from astrai.widgets.twins.outline import RECENT, SMALL, Row, last_hit, outline
+from astrai.widgets.twins.outline_words import last_news, listed, sentence
+from astrai.widgets.twins.radix_tree import radix_tree_svg, radix_tree_text
+from astrai.widgets.twins.svg import visible
 from tests.widgets.runs import busy_log, scripted_log, story_log, words
 
 DRAW = """states => states.map(state => {

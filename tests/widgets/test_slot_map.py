@@ -15,10 +15,10 @@ import pytest
 
 from astrai.trace.events import PrefixCopied, SlotAllocated
 from astrai.trace.log import EventLog
+from astrai.widgets.data.view import RunView
 from astrai.widgets.palette import roles
-from astrai.widgets.slot_map import slot_map_svg, slot_map_text
-from astrai.widgets.svg import DARK, LIGHT, PALE
-from astrai.widgets.view import RunView
+from astrai.widgets.twins.slot_map import slot_map_svg, slot_map_text
+from astrai.widgets.twins.svg import DARK, LIGHT, PALE
 from tests.widgets.brute import Position, Positions
 from tests.widgets.runs import busy_log, scripted_log, story_log, words
 

@@ -15,11 +15,11 @@ from astrai.inference.scheduler import InferenceScheduler
 from astrai.inference.witness import take_snapshot
 from astrai.trace import events as e
 from astrai.trace.replay import replay
-from astrai.widgets import stepper as module
-from astrai.widgets.driver import StepperError
-from astrai.widgets.stepper import SchedulerStepper
-from astrai.widgets.stepper_view import StepperView
-from astrai.widgets.view import RunView
+from astrai.widgets.data.view import RunView
+from astrai.widgets.stepping import stepper as module
+from astrai.widgets.stepping.driver import StepperError
+from astrai.widgets.stepping.stepper import SchedulerStepper
+from astrai.widgets.stepping.stepper_view import StepperView
 from tests.widgets.stepping import ask, make_engine, make_stepper
 
 
@@ -605,7 +605,9 @@ def test_text_that_could_be_markup_is_shown_as_text():
 
 
 def test_the_stepper_is_imported_without_a_notebook_and_without_a_tensor():
-    code = "import sys, astrai.widgets.stepper; print({'anywidget', 'ipywidgets', 'torch'} & sys.modules.keys())"
+    code = (
+        "import sys, astrai.widgets.stepping.stepper; print({'anywidget', 'ipywidgets', 'torch'} & sys.modules.keys())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert done.stdout == "set()\n", done.stderr
 

@@ -6,7 +6,7 @@ import pytest
 
 from astrai.inference.scheduler import InferenceScheduler
 from astrai.widgets.assemble import css
-from astrai.widgets.stepper_view import StepperView
+from astrai.widgets.stepping.stepper_view import StepperView
 from tests.widgets.stepping import ask, make_stepper
 
 PROMPT = ".requests input[type=text]"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrai.widgets import svg
 from astrai.widgets.palette import roles
+from astrai.widgets.twins import svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 

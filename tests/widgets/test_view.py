@@ -16,8 +16,8 @@ from astrai.trace.jsonl import Record
 from astrai.trace.log import EventLog
 from astrai.trace.replay import Replayer, ReplayError, replay
 from astrai.trace.snapshot import Snapshot
-from astrai.widgets.texts import Texts
-from astrai.widgets.view import RunView, follow
+from astrai.widgets.data.texts import Texts
+from astrai.widgets.data.view import RunView, follow
 from tests.widgets.brute import Positions, check_against_snapshot, lives_of, positions_of, steps_of
 from tests.widgets.runs import ScriptedRun, scripted_log, story_log, words
 

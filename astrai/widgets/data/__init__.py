@@ -1,0 +1,1 @@
+"""What pictures are told: a run as plain JSON, folded from the trace. Nothing here draws."""
