@@ -13,14 +13,16 @@ LAB_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 EVALUATE_ARGS ?=
+SOAK_ARGS ?=
+LIVE_ARGS ?=
 
-.PHONY: help lab test lint nightly notebooks bench evaluate clean
+.PHONY: help lab test lint nightly notebooks bench soak gpu-live evaluate clean
 
 help: ## say what the commands are
-	@grep -hE '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|' \
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' \
 	  || true
 	@echo
-	@echo '  LAB_ARGS="--no-browser --port 8899", TEST_ARGS="-k radix", BENCH_ARGS, EVALUATE_ARGS: handed on'
+	@echo '  LAB_ARGS="--no-browser --port 8899", TEST_ARGS="-k radix", BENCH_ARGS, SOAK_ARGS, ...: handed on'
 	@echo '  PYTHON=python3.12   the interpreter that .venv is made with (3.11 to 3.14)'
 	@echo '  INSTALL="uv pip install --python .venv --torch-backend=cpu"   how packages are installed'
 
@@ -43,6 +45,12 @@ notebooks: $(VENV)/.astrai-test ## build notebooks/*.ipynb from notebooks/py/*.p
 
 bench: $(VENV)/.astrai-test ## measure against Hugging Face on this machine
 	$(BIN)/python -m astrai bench $(BENCH_ARGS)
+
+soak: $(VENV)/.astrai-test ## put the server under load for up to 15 minutes, and break it
+	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
+
+gpu-live: ## notebook 00's live part on the GPU if there is one, with pictures and what watching costs
+	$(or $(wildcard $(BIN)/python),python3) -m benchmarks.live $(LIVE_ARGS)
 
 evaluate: $(VENV)/.astrai-lab ## score the bundled model on held-out prompts
 	$(BIN)/python -m astrai evaluate $(EVALUATE_ARGS)

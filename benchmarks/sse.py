@@ -123,11 +123,12 @@ async def _exchange(sock: socket.socket, request: Ask, host: str) -> tuple[bytes
     await loop.sock_sendall(sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     slow_until = time.perf_counter() + request.reads_slowly_for
     while request.leaves_after is None or len(raw) < request.leaves_after:
-        is_slow = request.reads_slowly_for > 0 and time.perf_counter() < slow_until
-        if is_slow:
+        size = READ_SIZE if request.leaves_after is None else min(READ_SIZE, request.leaves_after - len(raw))
+        if time.perf_counter() < slow_until:
+            size = min(size, SLOW_READ_SIZE)
             await asyncio.sleep(0.02)
         try:
-            block = await loop.sock_recv(sock, SLOW_READ_SIZE if is_slow else READ_SIZE)
+            block = await loop.sock_recv(sock, size)
         except ConnectionError:
             break
         if not block:

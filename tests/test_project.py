@@ -123,7 +123,12 @@ def test_the_import_rules_can_fail(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
-    assert result.stdout.count("BROKEN") == 3, result.stdout
+    for contract in (
+        "Layers import downwards only",
+        "Server, engine, scheduler and cache",
+        "Bookkeeping does not reach",
+    ):
+        assert re.search(rf"{contract}.* BROKEN", result.stdout), result.stdout
 
 
 def test_there_is_one_version_and_the_changelog_knows_it() -> None:
@@ -154,7 +159,7 @@ def test_links_into_the_repository_lead_somewhere(path: str) -> None:
 
 def test_make_names_all_its_commands() -> None:
     text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for command in ("lab", "test", "nightly", "notebooks", "bench", "evaluate"):
+    for command in ("lab", "test", "nightly", "notebooks", "bench", "soak", "gpu-live", "evaluate"):
         assert f"make {command}" in text
 
 

@@ -16,13 +16,14 @@ from astrai.trace.log import EventLog
 
 log = logging.getLogger("astrai.widgets")
 BYTES_PER_SECOND = 300_000  # a Jupyter server drops output beyond 1,000,000
+SHARE_OF_A_CORE = 0.025  # what looking may take, however large the picture: the engine comes first
 
 
 class Watcher:
     """Calls ``send`` after every change of a log, at most ``hz`` times a second.
 
     Args:
-        send: takes nothing and returns how many characters it sent; large pictures are sent less often.
+        send: takes nothing and returns how many characters it sent. What is large, or takes long, is sent less often.
         engine: looked at for whether it is still there and alive; ``None`` for a log that nobody writes any more.
         ended: is told in words why there will be no more, once, after the last ``send``.
     """
@@ -74,19 +75,20 @@ class Watcher:
                 pause = self._period
                 if self._trace.next_seq != seen or self._again:
                     seen, self._again = self._trace.next_seq, False
-                    pause = max(pause, self._timed_send() / BYTES_PER_SECOND)
+                    pause = max(pause, self._send_and_rest())
                 if why is not None:
                     return self._ended(why)
         except Exception as error:
             log.exception("the live picture has stopped")
             self._ended(f"the live picture has stopped: {error!r}")
 
-    def _timed_send(self) -> int:
+    def _send_and_rest(self) -> float:
+        """Send, and say how many seconds to rest for it, in view of its size and of the CPU time it took."""
         started = time.thread_time()
-        try:
-            return self._send()
-        finally:
-            self.seconds += time.thread_time() - started
+        size = self._send()
+        taken = time.thread_time() - started
+        self.seconds += taken
+        return max(size / BYTES_PER_SECOND, taken / SHARE_OF_A_CORE)
 
     def _why_over(self) -> str | None:
         if self._engine is None:

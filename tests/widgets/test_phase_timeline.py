@@ -16,9 +16,9 @@ from astrai.trace import events as e
 from astrai.trace.log import EventLog
 from astrai.widgets.data import frames
 from astrai.widgets.data.view import RunView
-from astrai.widgets.palette import roles
+from astrai.widgets.palette import phase_roles, roles
 from astrai.widgets.twins.known import known
-from astrai.widgets.twins.phase_timeline import PHASE_ROLES, phase_timeline_svg, phase_timeline_text
+from astrai.widgets.twins.phase_timeline import phase_timeline_svg, phase_timeline_text
 from tests.widgets.runs import ScriptedRun, scripted_log, story_log
 
 ABOVE, BARS, GANTT, ROW, ROWS = 18, 96, 138, 20, 14  # of the picture, in pixels
@@ -163,7 +163,7 @@ def test_each_phase_of_a_step_has_its_colour_and_the_height_of_its_time(picture,
     met = set()
     for number, upwards in picture.bars(seen).items():
         below = 0
-        for phase, role in PHASE_ROLES.items():
+        for phase, role in phase_roles().items():
             height = spent[number][phase] / 1000 / seen["top"] * BARS
             assert abs(upwards.count(role) - height) <= 1.01, (number, phase)
             if height > 3:
@@ -183,7 +183,7 @@ def test_all_four_phases_are_seen_in_a_step_that_is_long_in_each(picture):
     seen = picture.draw(moment(run.log, 10))
     upwards = picture.bars(seen)[10]
     order = [role for at, role in enumerate(upwards) if role and role != upwards[at - 1 if at else -1]]
-    assert order == list(PHASE_ROLES.values())
+    assert order == list(phase_roles().values())
 
 
 def slow_down(run: ScriptedRun, phase: str, seconds: float) -> None:
@@ -551,7 +551,7 @@ def test_the_svg_names_the_same_requests_and_bars(log):
     assert all(line.split(":")[0] in texts for line in lines)
     assert "80" in texts and "P" in texts and "decode" in texts
     spent = times(log)
-    for phase, role in PHASE_ROLES.items():
+    for phase, role in phase_roles().items():
         d = "".join(path.get("d") for path in root.findall(".//path", NS) if path.get("fill") == roles()[role].color)
         area = sum((float(x1) - float(x0)) * (float(y0) - float(y1)) for x0, y0, x1, y1 in boxes(d))
         heights = sum(spent[step][phase] for step in range(1, 81)) / 1000

@@ -491,3 +491,11 @@ def test_folding_an_event_and_making_a_state_are_cheap() -> None:
         json.dumps([view.state(focus=0), view.timeline()])
         looks.append(time.thread_time() - started)
     assert min(looks) < 15e-3
+
+
+def test_a_long_edge_is_cut_around_special_tokens_and_not_through_them() -> None:
+    for shift in range(12):
+        for text in ("a" * (40 + shift) + "<|user|>" + "b" * 90, "a" * 90 + "<|user|>" + "b" * (40 + shift)):
+            (edge,) = [Texts(lambda ids, text=text: text).edge((1, 2))]
+            assert len(edge) <= 100 and " … " in edge
+            assert set(edge.replace("<|user|>", "")) <= set("ab … "), edge

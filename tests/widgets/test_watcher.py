@@ -14,7 +14,7 @@ import pytest
 
 from astrai.trace import events as e
 from astrai.trace.log import EventLog
-from astrai.widgets.watcher import BYTES_PER_SECOND, Watcher
+from astrai.widgets.watcher import BYTES_PER_SECOND, SHARE_OF_A_CORE, Watcher
 
 
 class Engine:
@@ -127,6 +127,25 @@ def test_large_pictures_are_sent_less_often() -> None:
     times = [at for at, _ in screen.sent]
     assert min(later - sooner for sooner, later in pairwise(times)) >= 0.5
     assert engine
+
+
+def test_looking_takes_a_small_share_of_a_core_however_long_a_look_takes() -> None:
+    log, engine, screen, _ = watched()
+
+    def spin() -> int:
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
+            pass
+        return screen.send()
+
+    watcher = Watcher(log, spin, engine=engine, hz=50)
+    watcher.start()
+    screen.wait_for(lambda: len(screen.sent) == 1)
+    log.emit(e.StepStarted(1))
+    screen.wait_for(lambda: len(screen.sent) == 2)
+    watcher.stop()
+    assert screen.sent[1][0] - screen.sent[0][0] >= 0.01 / SHARE_OF_A_CORE
+    assert watcher.seconds >= 0.02
 
 
 def test_a_picture_that_fails_says_so_and_ends() -> None:

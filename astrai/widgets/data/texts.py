@@ -5,6 +5,7 @@ It keeps what it has decoded, since a live picture asks ten times a second for t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from astrai.trace.snapshot import NodeState, RequestState
@@ -13,6 +14,7 @@ Decode = Callable[[Sequence[int]], str]
 LONGEST_EDGE = 100  # characters
 LONGEST_TAIL = 40
 CUT = " … "
+SPECIAL = re.compile(r"<\|\w+\|>")
 
 
 class Texts:
@@ -91,5 +93,11 @@ def shown_ids(ids: Sequence[int]) -> str:
 def _clipped(text: str) -> str:
     if len(text) <= LONGEST_EDGE:
         return text
-    head = (LONGEST_EDGE - len(CUT) + 1) // 2
-    return f"{text[:head]}{CUT}{text[head + len(CUT) - LONGEST_EDGE :]}"
+    end = (LONGEST_EDGE - len(CUT) + 1) // 2
+    start = len(text) - (LONGEST_EDGE - len(CUT) - end)
+    for special in SPECIAL.finditer(text):  # no piece of a special token is left over
+        if special.start() < end < special.end():
+            end = special.start()
+        if special.start() < start < special.end():
+            start = special.end()
+    return f"{text[:end]}{CUT}{text[start:]}"

@@ -7,11 +7,11 @@ function makeCounters(host) {
 .counters dl { display: grid; grid-template-columns: repeat(4, 1fr); gap: 8px 16px; margin: 0; }
 @container (min-width: 1080px) { .counters dl { grid-template-columns: repeat(8, 1fr); } }
 @container (max-width: 540px) { .counters dl { grid-template-columns: repeat(2, 1fr); } }
-.counters dt { font-size: 12px; color: var(--ai-soft); white-space: nowrap; }
-.counters dd { margin: 0; }
+.astrai.counters :is(dt, dd) { float: none; width: auto; margin: 0; padding: 0; } /* JupyterLab floats them */
+.counters dt { font-size: 12px; font-weight: normal; color: var(--ai-soft); white-space: nowrap; }
 .counters .figure { font-size: 20px; line-height: 1.25; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .counters .note { font-size: 11px; color: var(--ai-soft); font-variant-numeric: tabular-nums; }
-.counters .shares { display: flex; height: 4px; margin: 2px 0; background: var(--ai-faint); }
+.astrai.counters .shares { display: flex; height: 4px; margin: 2px 0; background: var(--ai-faint); }
 .counters .shares span { flex: 0 0 auto; }
 `;
   const labels = {

@@ -55,13 +55,17 @@ function themeOf(host) {
 }
 
 // Calls back now and whenever the theme changes; returns a function that ends it. Marks the host for the style sheet.
+// JupyterLab hides its page while it changes the theme: a host that has no size then is told again once it has one.
 function onTheme(host, callback) {
   let last = null;
+  let giveUp = () => {};
   const look = () => {
     const theme = themeOf(host);
     if (theme === last) return;
     last = host.dataset.astraiTheme = theme;
     callback(theme);
+    giveUp();
+    if (!host.clientWidth) giveUp = whenShown(host, () => callback(last));
   };
   const media = matchMedia("(prefers-color-scheme: dark)");
   const observer = new MutationObserver(look);
@@ -70,6 +74,7 @@ function onTheme(host, callback) {
   media.addEventListener("change", look);
   look();
   return () => {
+    giveUp();
     observer.disconnect();
     media.removeEventListener("change", look);
   };

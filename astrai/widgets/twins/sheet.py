@@ -19,7 +19,6 @@ from astrai.widgets.twins.slot_map import slot_map_svg, slot_map_text
 
 PARTS = ("counters", "slots", "timeline", "tree")
 SCRIPTS = ("slot_map", "radix_tree", "phase_timeline", "counters", "player", "dashboard")
-GAP = 12  # pixels between two pictures
 
 
 def svg(
@@ -36,8 +35,8 @@ def svg(
     height, placed = 0, []
     for drawing in drawings:
         placed.append(drawing.replace("<svg ", f'<svg x="0" y="{height}" ', 1))
-        height += _height(drawing) + GAP
-    size = f'width="{width}" height="{height - GAP}" viewBox="0 0 {width} {height - GAP}"'
+        height += _height(drawing)
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">{"".join(placed)}</svg>'
 
 
