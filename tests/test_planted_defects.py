@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 INFERENCE = "astrai/inference"
 SCHEDULER, CACHE = f"{INFERENCE}/scheduler.py", f"{INFERENCE}/cache/prefix_cache.py"
+SERVER = f"{INFERENCE}/server"
 TREE, ENGINE = f"{INFERENCE}/cache/radix_tree.py", f"{INFERENCE}/engine.py"
 
 
@@ -207,6 +208,14 @@ PLANTS = [
         "tests/inference/test_engine.py",
     ),
     Plant(
+        20,
+        "a body is cut into tokens on the event loop",
+        f"{SERVER}/app.py",
+        "await asyncio.to_thread(read_job, kind, raw, engine, service.config)",
+        "read_job(kind, raw, engine, service.config)",
+        "tests/inference/test_server_manners.py",
+    ),
+    Plant(
         21,
         "logits are computed at every prompt position",
         "astrai/model/transformer.py",
@@ -280,6 +289,14 @@ PLANTS = [
         "tests/inference/test_engine.py",
     ),
     Plant(
+        29,
+        "an HTTP client that goes away keeps its slot",
+        f"{SERVER}/service.py",
+        "            choices.close()\n",
+        "",
+        "tests/inference/test_server_manners.py",
+    ),
+    Plant(
         30,
         "a prompt that is too long is cut on the left",
         ENGINE,
@@ -295,6 +312,22 @@ PLANTS = [
         'finish_reason="stop",',
         "tests/inference/test_engine.py",
     ),
+    Plant(
+        31,
+        "a stream's last chunk always says stop",
+        f"{SERVER}/forms.py",
+        """"delta":{{}},"logprobs":null,"finish_reason":"{reason}"}}""",
+        """"delta":{{}},"logprobs":null,"finish_reason":"stop"}}""",
+        "tests/inference/test_server.py",
+    ),
+    Plant(
+        31,
+        "a chat stream has no role",
+        f"{SERVER}/forms.py",
+        """{"role":"assistant","content":"","refusal":null}'""",
+        """{"content":"","refusal":null}'""",
+        "tests/inference/test_server.py",
+    ),
 ]
 
 
@@ -305,7 +338,7 @@ def test_every_known_defect_has_a_plant_and_a_line_in_the_list():
 
 def copy_of_the_project(folder: Path) -> Path:
     for name in ("astrai", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
 

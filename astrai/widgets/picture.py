@@ -38,6 +38,7 @@ class Picture(anywidget.AnyWidget):
     """
 
     names: ClassVar[Sequence[str]] = PARTS
+    watcher: Watcher | None = None  # while it is live
     _esm = esm(*SCRIPTS, "widget")
     _css = css()
 
@@ -56,7 +57,6 @@ class Picture(anywidget.AnyWidget):
         else:
             self.run = Run(engine.trace, decoder(tokenizer or getattr(engine, "tokenizer", None)))
         super().__init__(parts=list(self.names))
-        self.watcher: Watcher | None = None
         if engine is None:
             self._send_view()
             self.recording = _to_json(self.run.recording())

@@ -65,6 +65,15 @@ def test_stopping_takes_less_than_a_second_and_tells_the_streams_why(make_engine
     assert not server.is_running and b"shutting down" in raw and b"[DONE]" not in raw
 
 
+def test_stopping_tells_a_client_that_still_sends_its_body_why(make_engine, caplog):
+    server = serve_in_background(make_engine())
+    with RawClient(server.url) as client:
+        client.post("/v1/completions", b"{", content_length="10", expect="100-continue").read_until(b"100 Continue")
+        server.stop()
+        assert b"503 Service Unavailable" in client.read_all() and b"shutting down" in client.received
+    assert not [record for record in caplog.records if record.exc_info], "no traceback in a notebook"
+
+
 def test_running_the_cell_again_replaces_the_server_of_the_same_engine(make_engine):
     engine = make_engine()
     first = serve_in_background(engine)
@@ -111,7 +120,13 @@ def test_a_stopped_server_leaves_no_thread_and_no_socket(make_engine):
 
 
 def test_settings_that_make_no_sense_are_refused(make_engine):
-    for wrong in ({"max_body_bytes": 0}, {"request_timeout": -1}, {"api_key": ""}, {"api_key": "\u00e9"}):
+    for wrong in (
+        {"max_body_bytes": 0},
+        {"request_timeout": -1},
+        {"api_key": ""},
+        {"api_key": "\u00e9"},
+        {"api_key": "a "},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", ".").replace("api.key", "API key")):
             ServerConfig(**wrong)
     with pytest.raises(TypeError, match="max_bdy_bytes"):
@@ -226,6 +241,11 @@ def test_a_folder_s_name_is_the_model_s_and_the_key_may_come_from_the_environmen
     with pytest.raises(KeyboardInterrupt):
         serve(str(tmp_path / "mine"), port=free_port)
     assert seen["config"].model_name == "mine" and seen["config"].api_key == "sesame"
+
+
+def test_an_empty_key_is_refused_and_not_taken_for_none(free_port):
+    with pytest.raises(ValueError, match="API key is empty"):
+        serve("tiny", port=free_port, api_key="")
 
 
 def test_a_second_signal_quits_at_once(free_port):

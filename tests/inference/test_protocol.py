@@ -1,11 +1,13 @@
 """Reading requests and writing answers, without a server."""
 
+import inspect
 import json
 import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai.resources.chat.completions import Completions
 
 from astrai.inference.accumulator import Accumulator
 from astrai.inference.request import Ending, Sampled
@@ -14,8 +16,9 @@ from astrai.inference.server.errors import ApiError
 from astrai.inference.server.forms import ChatForm, CompletionForm, Usage
 from astrai.inference.server.json_body import parse_object
 from astrai.inference.server.logprobs import ChatLogprobs, CompletionLogprobs
-from astrai.inference.server.protocol import ChatBody, CompletionBody, validate
+from astrai.inference.server.protocol import NEUTRAL, ChatBody, CompletionBody, validate
 
+EXTRAS = {"extra_headers", "extra_query", "extra_body", "timeout"}
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = {"model": "tiny", "prompt": "hi"}
 USAGE = Usage(prompt_tokens=3, cached_tokens=2, completion_tokens=4)
@@ -77,7 +80,10 @@ def test_what_two_readers_could_read_differently_is_refused(raw, said):
 # --- bodies -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", sorted(set(ChatBody.model_fields) - {"model", "messages"}))
+STOCK = set(inspect.signature(Completions.create).parameters) - {"self", *EXTRAS}  # what OpenAI's client can send
+
+
+@pytest.mark.parametrize("field", sorted({*ChatBody.model_fields, *STOCK, *NEUTRAL} - {"model", "messages"}))
 def test_null_means_that_a_field_was_not_given(field):
     assert validate(ChatBody, {**CHAT, field: None}) == validate(ChatBody, CHAT)
 

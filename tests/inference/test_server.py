@@ -12,7 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 import astrai
 from astrai.config import SamplingParams
 from astrai.inference.engine import GenerationRequest, InferenceEngine
+from astrai.inference.server.app import create_app
 from astrai.inference.server.background import serve_in_background
+from astrai.inference.server.config import ServerConfig
 from tests.inference.serving import wait_until
 
 FOX = [{"role": "user", "content": "The fox"}]
@@ -262,6 +264,18 @@ def test_a_completion_stream_joins_to_the_whole_answer(client):
     assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason
 
 
+def test_the_last_chunk_of_a_stream_says_why_it_ended(client):
+    """Defect 31."""
+    text = content(client.chat.completions.create(**STORY))
+    for options, reason in (({"max_tokens": 2}, "length"), ({"stop": text[5:8]}, "stop")):
+        *_, last = client.chat.completions.create(**{**STORY, **options}, stream=True)
+        assert last.choices[0].finish_reason == reason
+    text = client.completions.create(**CONTINUE).choices[0].text
+    for options, reason in (({"max_tokens": 2}, "length"), ({"stop": text[5:8]}, "stop")):
+        *_, last = client.completions.create(**{**CONTINUE, **options}, stream=True)
+        assert last.choices[0].finish_reason == reason
+
+
 def test_a_stream_tells_its_usage_last_when_asked(client):
     whole = client.chat.completions.create(**STORY)
     *chunks, last = client.chat.completions.create(**STORY, stream=True, stream_options={"include_usage": True})
@@ -366,6 +380,14 @@ def test_one_prompt_that_cannot_run_refuses_them_all(client, engine):
     assert error.code == "context_length_exceeded" and engine.stats().arrived == before
 
 
+def test_after_a_prompt_that_is_too_long_no_other_is_cut(client, tokenizer, monkeypatch):
+    cut = []
+    encode = tokenizer.encode
+    monkeypatch.setattr(tokenizer, "encode", lambda text, **options: cut.append(text) or encode(text, **options))
+    refused(client.completions.create, **{**CONTINUE, "prompt": ["fox " * 200] * 9})
+    assert len(cut) == 1
+
+
 def test_a_token_id_outside_of_the_vocabulary_is_refused(client):
     assert refused(client.completions.create, **{**CONTINUE, "prompt": [1, 99_999]}).param == "prompt"
     assert refused(client.completions.create, **CONTINUE, logit_bias={"99999": 1}).param == "logit_bias"
@@ -444,6 +466,19 @@ def test_the_model_is_listed_and_found_by_its_name(client):
     assert client.models.retrieve("tiny").owned_by == "astrai"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("other")
+
+
+def test_a_model_s_name_may_have_slashes(engine):
+    # The same engine behind a second server would stop the first, so this one has no server at all.
+    app = create_app(engine, ServerConfig(model_name="org/tiny"))
+
+    async def ask(path):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://test") as web:
+            return await web.get(path)
+
+    for path in ("/v1/models/org/tiny", "/v1/models/org%2Ftiny"):
+        assert asyncio.run(ask(path)).json()["id"] == "org/tiny"
+    assert asyncio.run(ask("/v1/models/org/other")).json()["error"]["code"] == "model_not_found"
 
 
 def test_head_answers_like_get_without_a_body(web):

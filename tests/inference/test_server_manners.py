@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httpx
 import openai
@@ -16,6 +16,8 @@ from astrai.config import SamplingParams
 from astrai.inference.engine import GenerationRequest
 from astrai.inference.server import listening
 from astrai.inference.server.background import serve_in_background
+from astrai.inference.server.forms import CompletionForm
+from astrai.inference.server.service import SEND_INTERVAL
 from tests.inference.serving import PacedSampler, RawClient, wait_until
 
 LONG = {"model": "tiny", "prompt": "The fox", "temperature": 0, "max_tokens": 100}
@@ -374,6 +376,35 @@ def test_the_loop_never_waits_for_one_request(serve, make_engine):
         probing.result(30)
     assert kinds == ["Completion"] * 12 + ["BadRequestError"] * 2
     assert max(lags) < 0.1, f"one turn of the event loop took {max(lags):.3f} s"
+
+
+def test_an_answer_with_many_logprobs_is_put_together_beside_the_event_loop(serve, engine, sampler, monkeypatch):
+    sampler.open()
+    server = serve(engine)
+    threads = []
+    whole = CompletionForm.whole
+
+    def noted_whole(*arguments):
+        threads.append(threading.current_thread().name)
+        return whole(*arguments)
+
+    monkeypatch.setattr(CompletionForm, "whole", noted_whole)
+    with client_of(server) as client:
+        answer = client.completions.create(**{**ENDLESS, "max_tokens": 3}, logprobs=2, n=2)
+        assert [len(choice.logprobs.tokens) for choice in answer.choices] == [3, 3]
+        client.completions.create(**{**ENDLESS, "max_tokens": 3})
+    assert [name == "astrai-server" for name in threads] == [False, True]
+
+
+def test_those_that_wait_in_the_queue_do_not_make_the_streams_that_run_slower(serve, engine, sampler):
+    server = serve(engine)
+    with ExitStack() as stack:
+        for _ in range(12):
+            stack.enter_context(RawClient(server.url)).post("/v1/completions", STREAM)
+        service = server._thread.server.service
+        wait_until(lambda: len(service._answering) == 12)
+        assert service._the_bell.interval == 2 * SEND_INTERVAL, "two rows, so two that can have something to send"
+        sampler.open()
 
 
 # --- prompts in logs --------------------------------------------------------------------------------------------------

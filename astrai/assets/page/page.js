@@ -2,7 +2,7 @@
 // other client. makeDashboard and its drawings stand in front of this file.
 
 const $ = (id) => document.getElementById(id);
-const conversation = [];
+let conversation = []; // a new chat is a new list: an answer under way belongs to the old one
 let running = null; // the AbortController of the answer under way
 
 onTheme($("page"), () => {});
@@ -61,8 +61,12 @@ function setRunning(controller) {
   $("stop").disabled = controller === null;
 }
 
+// A field that is empty is not sent: the server then does as it does for everybody.
+const numberIn = (id) => ($(id).value === "" ? undefined : +$(id).value);
+
 async function say(text) {
-  conversation.push({ role: "user", content: text });
+  const chat = conversation;
+  chat.push({ role: "user", content: text });
   showMessage("user", text);
   const { message, words } = showMessage("assistant", "");
   const controller = new AbortController();
@@ -76,9 +80,9 @@ async function say(text) {
     const system = $("system").value.trim();
     const body = {
       model: await modelName(),
-      messages: [...(system ? [{ role: "system", content: system }] : []), ...conversation],
-      max_tokens: +$("max-tokens").value,
-      temperature: +$("temperature").value,
+      messages: [...(system ? [{ role: "system", content: system }] : []), ...chat],
+      max_tokens: numberIn("max-tokens"),
+      temperature: numberIn("temperature"),
       stream: true,
       stream_options: { include_usage: true },
     };
@@ -103,16 +107,16 @@ async function say(text) {
   } catch (error) {
     if (error.name === "AbortError") {
       reason = "stopped by you";
-      $("chat-status").textContent = "Stopped.";
+      $("chat-status").textContent = chat === conversation ? "Stopped." : "";
     } else {
       $("chat-status").textContent = "";
       showMessage("error", error.message);
     }
   }
   setRunning(null);
-  if (written) conversation.push({ role: "assistant", content: written });
+  if (written) chat.push({ role: "assistant", content: written });
   else {
-    conversation.pop(); // an unanswered message would make two of the same role in a row
+    chat.pop(); // an unanswered message would make two of the same role in a row
     message.remove();
   }
   if (written) message.append(h("span", { class: "took" }, took(usage, reason, performance.now() - began)));
@@ -152,7 +156,7 @@ $("text").addEventListener("keydown", (event) => {
 $("stop").addEventListener("click", () => running?.abort());
 $("fresh").addEventListener("click", () => {
   running?.abort();
-  conversation.length = 0;
+  conversation = [];
   showEmpty();
   $("chat-status").textContent = "";
   $("text").focus();

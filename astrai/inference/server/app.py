@@ -80,10 +80,10 @@ def _add_models(app: FastAPI, service: Service) -> None:
         """The one model that is served."""
         return _json({"object": "list", "data": [card]})
 
-    @app.head("/v1/models/{model}", include_in_schema=False)
-    @app.get("/v1/models/{model}", responses=NAMED)
+    @app.head("/v1/models/{model:path}", include_in_schema=False)
+    @app.get("/v1/models/{model:path}", responses=NAMED)
     async def model(model: str) -> Response:
-        """The model of this name."""
+        """The model of this name, which may have slashes."""
         check_model(model, service.config)
         return _json(card)
 

@@ -31,7 +31,14 @@ class ServerConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}, but must be a positive number of seconds")
-        if self.api_key is not None and not (self.api_key and self.api_key.isascii() and self.api_key.isprintable()):
-            raise ValueError("the API key is empty or has characters that a header cannot carry: use printable ASCII")
+        if self.api_key is not None and not _fits_into_a_header(self.api_key):
+            raise ValueError(
+                "the API key is empty, begins or ends with a space, or has characters that a header cannot carry: "
+                "use printable ASCII"
+            )
         if not self.model_name:
             raise ValueError("model_name is empty, but clients ask for the model by its name")
+
+
+def _fits_into_a_header(key: str) -> bool:
+    return bool(key) and key.isascii() and key.isprintable() and key == key.strip()

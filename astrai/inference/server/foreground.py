@@ -47,7 +47,8 @@ def serve(
     """
     _log_to_stderr()
     settings.setdefault("model_name", Path(model).expanduser().resolve().name if Path(model).is_dir() else model)
-    settings["api_key"] = settings.get("api_key") or os.environ.get("ASTRAI_API_KEY") or None
+    if settings.get("api_key") is None:
+        settings["api_key"] = os.environ.get("ASTRAI_API_KEY") or None
     config = ServerConfig(**settings)
     sock = bind(host, port)
     url = url_of(sock)

@@ -5,6 +5,7 @@ Plain ASGI around the whole application. Log lines are JSON, one a request; prom
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
@@ -15,7 +16,7 @@ from uuid import uuid4
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from astrai.inference.server.errors import ApiError, internal_error
+from astrai.inference.server.errors import ApiError, internal_error, unavailable
 from astrai.inference.server.responses import CLIENT_GONE, RECORD, error_response
 from astrai.inference.server.service import Service
 
@@ -58,6 +59,13 @@ class Gate:
             await self.app(scope, receive, send)
         except ClientDisconnect:
             record["status"] = CLIENT_GONE
+        except asyncio.CancelledError:
+            closing = self.service.closing
+            if closing is None or "status" in record:
+                raise
+            # The server waits no longer for a body that is still on its way, or for a prompt that is being cut.
+            record["error"] = "closing"
+            await error_response(unavailable(closing, code="closing"))(scope, receive, send)
         except Exception as exception:
             if not isinstance(exception, ApiError):
                 log.exception("%s: unexpected", record["request_id"])

@@ -6,7 +6,7 @@ engine only for its tokenizer and its limits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from astrai.inference.engine import GenerationRequest, InferenceEngine
@@ -45,14 +45,12 @@ def read_job(
     if tokenizer is None:
         raise ApiError(503, "this engine has no tokenizer, so it cannot serve text: give it one", code="no_tokenizer")
     _check_bias(body, engine)
-    if isinstance(body, ChatBody):
-        prompts = [_chat_ids(body, tokenizer, config)]
-    else:
-        _check_choices(body, len(body.prompt), config)
-        prompts = [_prompt_ids(prompt, index, tokenizer, config) for index, prompt in enumerate(body.prompt)]
-    _check_choices(body, len(prompts), config)
-    for prompt_ids in prompts:
+    _check_choices(body, 1 if isinstance(body, ChatBody) else len(body.prompt), config)
+    prompts = []
+    # NOTE: each is checked before the next is cut, so that a list of prompts that are too long costs little.
+    for prompt_ids in _ids_of_each_prompt(body, tokenizer, config):
         _check_room(prompt_ids, "messages" if isinstance(body, ChatBody) else "prompt", engine)
+        prompts.append(prompt_ids)
     return Job(body, tuple(prompts), tuple(_requests(body, prompts, config)))
 
 
@@ -71,6 +69,14 @@ def _requests(body: Body, prompts: Sequence[tuple[int, ...]], config: ServerConf
             own = sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + index)
             requests.append(GenerationRequest(prompt_ids, sampling=own, timeout=config.request_timeout))
     return requests
+
+
+def _ids_of_each_prompt(body: Body, tokenizer: Tokenizer, config: ServerConfig) -> Iterator[tuple[int, ...]]:
+    if isinstance(body, ChatBody):
+        yield _chat_ids(body, tokenizer, config)
+        return
+    for index, prompt in enumerate(body.prompt):
+        yield _prompt_ids(prompt, index, tokenizer, config)
 
 
 def _chat_ids(body: ChatBody, tokenizer: Tokenizer, config: ServerConfig) -> tuple[int, ...]:

@@ -27,9 +27,14 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "functions": ([],),
     "metadata": ({},),
     "modalities": (["text"],),
+    "moderation": (),
     "parallel_tool_calls": (),
     "prediction": (),
+    "prompt_cache_key": (),
+    "prompt_cache_options": (),
+    "prompt_cache_retention": (),
     "reasoning_effort": (),
+    "safety_identifier": (),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "suffix": (),
@@ -180,7 +185,12 @@ class GenerationBody(Wire):
     stream_options: StreamOptions | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[TokenIdText, Bias], Field(max_length=MAX_BIASES)] | None = None
+    logit_bias: (
+        Annotated[
+            dict[TokenIdText, Bias], Field(max_length=MAX_BIASES, json_schema_extra={"additionalProperties": False})
+        ]
+        | None
+    ) = None
     user: Annotated[str, Field(max_length=512)] | None = None
 
     @model_validator(mode="after")

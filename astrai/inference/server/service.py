@@ -95,7 +95,11 @@ class Service:
         """The answer as JSON."""
         with self._choices(job, record) as choices:
             all_news = await choices.until_ended()
-            return form.whole(all_news, _usage(job, choices))
+            usage = _usage(job, choices)
+            if job.requests[0].sampling.logprobs is None:
+                return form.whole(all_news, usage)
+            # Log-probabilities can be many megabytes, for which other streams should not wait.
+            return await asyncio.to_thread(form.whole, all_news, usage)
 
     async def until_closing(self, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """A source that never ends by itself, up to the moment when the server closes."""
@@ -120,14 +124,18 @@ class Service:
         except ValueError as error:
             raise ApiError(400, str(error)) from None
         self._answering.add(choices)
-        self._bell().interval = SEND_INTERVAL * len(self._answering)
+        self._set_pace(engine)
         try:
             yield choices
         finally:
             self._answering.discard(choices)
-            self._bell().interval = SEND_INTERVAL * len(self._answering)
+            self._set_pace(engine)
             choices.close()
             self._count(job, choices, record)
+
+    def _set_pace(self, engine: InferenceEngine) -> None:
+        """Those that wait in the queue have nothing to send, so they slow nobody down."""
+        self._bell().interval = SEND_INTERVAL * min(len(self._answering), engine.config.running_limit)
 
     def _count(self, job: Job, choices: Choices, record: dict[str, Any]) -> None:
         reasons = []

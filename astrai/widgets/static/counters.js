@@ -78,10 +78,11 @@ function makeCounters(host) {
     if (cells[name].note.textContent !== note) cells[name].note.textContent = note;
   }
 
-  // Output tokens of the steps that ended within the last second, up to the end of the newest step. The first token of
+  // Output tokens of the steps that ended within the last second, up to the end of the newest that is over. The first token of
   // a request comes from its prefill and is not among those that a step decoded.
   function tokensASecond({ state, timeline, after }) {
     const steps = timeline.steps.slice(0, Math.max(0, state.step - timeline.first + 1));
+    if (state.phase !== null) steps.pop(); // how long it takes is not known yet
     if (timeline.scripted || !steps.length) return null;
     const done = phasesDone(after);
     steps.push(steps.pop().map((value, index) => (index < done || index === 7 || done === 4 ? value : 0)));

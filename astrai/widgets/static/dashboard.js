@@ -16,6 +16,7 @@ function makeDashboard(host, { parts = Object.keys(DRAWINGS), onFocus = () => {}
   let player = null;
   let cursor = 0;
   let paused = false;
+  let said = ""; // the caller's own words
 
   host.classList.add("astrai", "dashboard");
   host.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys would act on the cell below the picture
@@ -45,7 +46,15 @@ function makeDashboard(host, { parts = Object.keys(DRAWINGS), onFocus = () => {}
   function togglePause() {
     paused = !paused;
     bar.live({ paused });
+    say();
     if (!paused && live) put({ ...live, animate: false });
+  }
+
+  // What is not the present is not called live.
+  function say(words = said) {
+    said = words;
+    const where = player ? "rewound" : paused ? "paused" : null;
+    note.textContent = words === "live" && where ? `${where}: the engine goes on` : words;
   }
 
   // Shows one frame of the recording; only a single step forward is animated.
@@ -67,6 +76,7 @@ function makeDashboard(host, { parts = Object.keys(DRAWINGS), onFocus = () => {}
   function play(recording) {
     bar.stop();
     player = recording ? { ...makePlayer(recording), recording } : null;
+    say();
     if (player) show(player.count - 1, { animate: false });
     else {
       bar.live({ paused });
@@ -89,7 +99,7 @@ function makeDashboard(host, { parts = Object.keys(DRAWINGS), onFocus = () => {}
     draw,
     play,
     show,
-    say: (text) => (note.textContent = text),
+    say,
     destroy() {
       bar.stop();
       stopTheme();
@@ -140,18 +150,24 @@ function makePlayerBar({ go, onPause, onAsk }) {
     play.textContent = "Play";
   }
 
+  // What had the focus goes out of sight: the keyboard stays at the bar.
+  function swap(from, to, heir) {
+    const hadFocus = from.contains(document.activeElement);
+    from.hidden = true;
+    to.hidden = false;
+    if (hadFocus) heir?.focus();
+  }
+
   return {
     elements: [liveControls, playControls],
     stop,
     live({ paused }) {
-      liveControls.hidden = false;
-      playControls.hidden = true;
+      swap(playControls, liveControls, rewind);
       pause.textContent = paused ? "Go on" : "Pause";
       pause.setAttribute("aria-pressed", paused);
     },
     recorded({ cursor, count, label: [step, phase] }) {
-      liveControls.hidden = true;
-      playControls.hidden = false;
+      swap(liveControls, playControls, slider);
       at = { cursor, count };
       slider.max = count - 1;
       slider.value = cursor;

@@ -126,12 +126,14 @@ const makePhaseTimeline = (() => {
   const milliseconds = (value) => `${value < 100 ? value.toFixed(value < 10 ? 2 : 1) : comma(Math.round(value))} ms`;
   const amount = (value, scripted) => (scripted ? plural(value, "token") : milliseconds(value));
 
-  function stepWords({ total, prefilled, decoded, groups }, number, scripted) {
+  // `phase` is the one that a step is in, null once it is over. What a step takes is known when it is over.
+  function stepWords({ total, prefilled, decoded, groups }, number, scripted, phase) {
     const work = [
       prefilled ? `${plural(prefilled, "prompt token")} prefilled` : null,
       decoded ? `${plural(decoded, "row")} decoded in ${plural(groups, "forward")}` : null,
     ].filter(Boolean);
-    return { head: `step ${comma(number)}: ${amount(total, scripted)}`, work: work.length ? work : ["nothing computed"] };
+    const head = `step ${comma(number)}${phase ? `, still in ${phase}` : `: ${amount(total, scripted)}`}`;
+    return { head, work: work.length ? work : [`nothing computed${phase ? " yet" : ""}`] };
   }
 
   function requestWords(request, scripted) {
@@ -582,8 +584,10 @@ const makePhaseTimeline = (() => {
     const inView = (step) => Math.max(now.first, Math.min(now.last, step));
     const pointedStep = () => (over && over.step !== null && over.step === inView(over.step) ? over.step : null);
 
+    const phaseOf = (number) => (number === view.state.step ? view.state.phase : null);
+
     function wordsOfStep(number) {
-      const { head, work } = stepWords(now.steps[number - now.first], number, now.scripted);
+      const { head, work } = stepWords(now.steps[number - now.first], number, now.scripted, phaseOf(number));
       return [head, ...work];
     }
 
@@ -607,7 +611,8 @@ const makePhaseTimeline = (() => {
       const line = ({ phase, value }) =>
         h("div", { class: "phase" }, mark(PALETTE.phases[phase]), h("span", {}, phase), h("span", {}, amount(value, now.scripted)));
       const { parts } = now.steps[number - now.first];
-      return [h("b", {}, head), ...parts.map(line), ...work.map((words) => h("div", {}, words))];
+      const done = phaseOf(number) === null ? parts : parts.slice(0, now.scripted ? 0 : PHASES.indexOf(phaseOf(number)));
+      return [h("b", {}, head), ...done.map(line), ...work.map((words) => h("div", {}, words))];
     }
 
     function requestTip(request) {
@@ -672,10 +677,12 @@ const makePhaseTimeline = (() => {
       const { running, waiting } = view.state;
       const queues = `${comma(running.length)} running, ${comma(waiting.length)} waiting`;
       if (!now.steps.length) return `no step yet; ${queues}`;
-      const ended = now.requests.filter((request) => request.ended === now.last);
+      // The newest step that is over: of one under way there is little to say yet.
+      const step = phaseOf(now.last) !== null && now.steps.length > 1 ? now.last - 1 : now.last;
+      const ended = now.requests.filter((request) => request.ended === step);
       const ends = ended.slice(0, 3).map(({ id, reason }) => `request ${id} ended: ${reason}`);
       const more = ended.length > 3 ? [`${ended.length - 3} more ended`] : [];
-      return [...wordsOfStep(now.last), ...ends, ...more, queues].join("; ");
+      return [...wordsOfStep(step), ...ends, ...more, queues].join("; ");
     }
 
     // It changes at most once a second, so that a screen reader can follow.

@@ -71,6 +71,10 @@ def _tokens_per_second(state: dict[str, Any], timeline: dict[str, Any]) -> float
     if now.scripted or not now.steps:
         return None
     rows = timeline["steps"][: len(now.steps)]
+    if state["phase"] is not None:
+        rows = rows[:-1]  # how long it takes is not known yet
+    if not rows:
+        return None
     ends = [row[7] + sum(row[:4]) / SECOND for row in rows]
     counted = {now.first + index for index, end in enumerate(ends) if end > ends[-1] - SECOND}
     tokens = sum(rows[number - now.first][5] for number in counted)

@@ -133,13 +133,15 @@ def amount(step: Step) -> str:
     return plural(round(step.total), "token") if step.scripted else milliseconds(step.total)
 
 
-def step_words(number: int, step: Step) -> str:
-    """A step in one line."""
+def step_words(number: int, step: Step, phase: str | None = None) -> str:
+    """A step in one line. ``phase`` is the one that it is in: what it takes is known when it is over (``None``)."""
     work = []
     if step.prefilled:
         work.append(f"{plural(step.prefilled, 'prompt token')} prefilled")
     if step.decoded:
         work.append(f"{plural(step.decoded, 'row')} decoded in {plural(step.forwards, 'forward')}")
+    if phase is not None:
+        return f"step {number:,}, still in {phase}; " + ("; ".join(work) or "nothing computed yet")
     return f"step {number:,}: {amount(step)}; " + ("; ".join(work) or "nothing computed")
 
 

@@ -78,7 +78,8 @@ def phase_timeline_text(state: dict[str, Any], timeline: dict[str, Any]) -> str:
     now = known(state, timeline, STEPS)
     lines = ["; ".join(figure_words(state, timeline))]
     if now.steps:
-        lines.append(step_words(now.last, now.steps[-1]) + _phase_words(now.steps[-1].parts, now.scripted))
+        newest = step_words(now.last, now.steps[-1], state["phase"])
+        lines.append(newest + ("" if state["phase"] else _phase_words(now.steps[-1].parts, now.scripted)))
         lines.append(_sum_words(now))
     else:
         lines.append("no step yet")
