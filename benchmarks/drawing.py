@@ -7,6 +7,7 @@ scheduler, handed to the drawing as it is live. What the browser paints after th
 from __future__ import annotations
 
 import argparse
+import logging
 from itertools import groupby
 from typing import Any
 
@@ -45,6 +46,7 @@ MEASURE = """([views, make]) => {
 
 def views_of(num_slots: int, frames: int) -> list[dict[str, Any]]:
     """The last states of a busy run, in order."""
+    logging.disable()  # the scripted run plants failures of its model, which the scheduler reports
     log = busy_log(num_slots, 2048, steps=frames + 60)
     seen = log.view()
     view, views = RunView.of(log, words, seen), []

@@ -93,7 +93,7 @@ def _made_small(case: Case, model: str) -> Case:
     body = {key: _exact(value) for key, value in case.body.items()} | {"model": model}
     longest = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
     body |= {"max_tokens": None, "n": min(body.get("n") or 1, 3)}
-    body[longest] = min(case.body.get(longest) or 4, 4)
+    body[longest] = min(_exact(case.body.get(longest)) or 4, 4)
     if not body.get("stream"):
         body.pop("stream_options", None)
     if body.get("logprobs") in (None, False):

@@ -158,7 +158,9 @@ def run_tests(paths: Sequence[str], *options: str) -> dict[str, Any]:
     if done.returncode:
         print(done.stdout[-5000:])
     counts = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
-    recorded = {each.get("name"): float(each.get("value", "nan")) for each in suite.iter("property")}
+    properties = {each.get("name", ""): each.get("value", "") for each in suite.iter("property")}
+    # NOTE: hypothesis records reports of its own there.
+    recorded = {name: float(value) for name, value in properties.items() if not name.startswith("hypothesis-")}
     return {**counts, "seconds": time.monotonic() - started, "recorded": recorded}
 
 

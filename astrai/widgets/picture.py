@@ -146,6 +146,8 @@ def watch(engine: Any, *, hz: float = 10.0) -> Dashboard:
         >>> dashboard = astrai.watch(engine)  # doctest: +SKIP
         >>> dashboard  # in a cell of its own, then generate  # doctest: +SKIP
     """
+    if not hasattr(engine, "trace"):
+        raise TypeError(f"watch() shows an engine at work, not a {type(engine).__name__}; play() shows recorded runs")
     present = getattr(engine, "dashboard", None)
     if isinstance(present, Dashboard) and present.comm is not None and present.watcher and present.watcher.is_alive:
         return present

@@ -142,7 +142,7 @@ print("same answer:", again.text == first.text)
 # Now three requests arrive together. All begin with the same system message. `astrai.watch` shows the engine while it
 # works: its slots, its steps, and the tree of what the slots hold.
 #
-# To have the same picture in front of us, we let all three join the queue before the engine's loop starts
+# To have the same picture in front of us, we hand all three in before the engine's loop starts
 # (`start=False`, then `daemon.start()`). And because this model writes faster than one can look, `slowly` holds the
 # engine up for a moment after each token. It is still the real engine, in slow motion.
 #
@@ -188,7 +188,8 @@ for text, stream in zip(questions, streams):
 # The first request computed its whole prompt. The other two waited for one step, on purpose, and then took the shared
 # beginning over. This is the **prefix cache**: the second and the third computed only what was their own.
 #
-# The row heads say the same. `SlotMap` is the first of the pictures above, by itself.
+# The rows say the same: what was copied, what was prefilled (computed from the prompt), and what was decoded.
+# `SlotMap` is the picture of the slots from above, by itself.
 
 # %%
 from astrai.widgets.picture import SlotMap

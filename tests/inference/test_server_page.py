@@ -23,7 +23,7 @@ def browser():
 def server():
     with (
         astrai.InferenceEngine(*astrai.load("tiny", device="cpu"), num_slots=2) as engine,
-        serve_in_background(engine) as server,
+        serve_in_background(engine, trace=True) as server,
     ):
         yield server
 
@@ -68,5 +68,5 @@ def test_settings_that_are_empty_are_not_sent_and_odd_ones_are_sent_even_when_fo
 
 
 def test_no_key_is_asked_for_where_none_is_needed(page):
-    page.wait_for_selector("#counters dd")
+    page.wait_for_function("() => document.getElementById('health').innerText === 'ready'")
     assert not page.locator("#key").is_visible()

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from astrai.inference.server.background import BackgroundServer
+from astrai.inference.engine import InferenceEngine
+from astrai.inference.server.background import BackgroundServer, serve_in_background
+from astrai.model.transformer import Transformer
+from astrai.tokenizer import Tokenizer
 from benchmarks.http_fuzz import check_error
 
 GOOD = {"model": "tiny", "prompt": "The fox", "max_tokens": 2, "temperature": 0}
@@ -144,7 +147,6 @@ def test_a_body_that_stops_in_the_middle_is_not_waited_for_long(serve: Callable[
         b"GET / HTTP/9.9\r\n\r\n",
         b"POST /v1/completions HTTP/1.1\r\nContent-Length: x\r\n\r\n",
         b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
     ],
 )
 def test_what_is_no_http_is_turned_away(data: bytes, shared_url: str) -> None:
@@ -154,6 +156,40 @@ def test_what_is_no_http_is_turned_away(data: bytes, shared_url: str) -> None:
         answer = b""  # the rest of what we sent was not read
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer[:200]
     assert is_well(shared_url)
+
+
+@pytest.mark.parametrize(
+    ("path", "head"),
+    [
+        (b"/health", b"X: " + b"a" * 200_000),
+        (b"/health", b"\r\n".join(b"X-%d: a" % i for i in range(20_000))),
+        (b"/health?" + b"a" * 200_000, b"X: a"),
+    ],
+    ids=["one long header", "many headers", "a long path"],
+)
+def test_a_request_head_has_a_limit(path: bytes, head: bytes, shared_url: str) -> None:
+    try:
+        answer = send_raw(shared_url, b"GET " + path + b" HTTP/1.1\r\nConnection: close\r\n" + head + b"\r\n\r\n")
+    except ConnectionError:
+        answer = b""  # the rest of what we sent was not read
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer[:200]
+
+
+@pytest.fixture(scope="module")
+def server_with_short_patience(model: Transformer, tokenizer: Tokenizer) -> Iterator[str]:
+    settings = {"body_timeout": 0.3}
+    with InferenceEngine(model, tokenizer, num_slots=1) as engine, serve_in_background(engine, **settings) as server:
+        yield server.url
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /health HT", b"GET /health HTTP/1.1\r\nX: "])
+def test_a_request_head_has_a_time(sent: bytes, server_with_short_patience: str) -> None:
+    parts = urlsplit(server_with_short_patience)
+    with socket.create_connection((parts.hostname, parts.port), timeout=20) as sock:
+        sock.sendall(sent)
+        answer = b"".join(iter(lambda: sock.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 408 Request Timeout")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"].startswith("the head of the request")
 
 
 def test_a_refusal_quotes_no_prompt(client: httpx.Client) -> None:

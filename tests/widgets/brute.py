@@ -90,17 +90,20 @@ def lives_of(records: list[Record]) -> dict[int, dict[str, Any]]:
     """The ``requests`` of a timeline of a whole run, by id."""
     lives: dict[int, dict[str, Any]] = {}
     found: dict[int, str] = {}
+    behind: dict[int, int] = {}
     for record in records:
         step, at = record.step, round(1000 * (record.time - records[0].time), 1)
         match record.event:
             case e.RequestArrived(request_id, prompt_ids):
                 lives[request_id] = dict(
-                    id=request_id, arrived=step, t_arrived=at, prompt=len(prompt_ids), held=None, admitted=None,
+                    id=request_id, arrived=step, t_arrived=at, prompt=len(prompt_ids), held=None, held_to=None,
+                    admitted=None,
                     slot=None, cached=0, origin=None, first=None, t_first=None, ended=None, t_ended=None, reason=None,
                     out=0,
                 )  # fmt: skip
             case e.RequestHeld(request_id):
-                lives[request_id]["held"] = step
+                lives[request_id].update(held=step, held_to=None)
+                behind[request_id] = record.event.leader_id
             case e.SlotAllocated(slot):
                 found[slot] = "miss"
             case e.PrefixCopied(dst=slot):
@@ -116,6 +119,11 @@ def lives_of(records: list[Record]) -> dict[int, dict[str, Any]]:
                     lives[request_id]["out"] += 1
             case e.RequestFinished(request_id, reason):
                 lives[request_id].update(ended=step, t_ended=at, reason=reason)
+        for request_id, leader_id in behind.items():
+            life, leader = lives[request_id], lives[leader_id]
+            is_over = leader["first"] is not None or leader["ended"] is not None
+            if is_over and life["held_to"] is None and life["admitted"] is None and life["ended"] is None:
+                life["held_to"] = step
     return lives
 
 

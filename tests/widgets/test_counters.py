@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from statistics import median
 from typing import Any
 
@@ -26,6 +25,12 @@ DRAW = """text => {
   const cells = [...document.querySelectorAll("[data-figure]")];
   return Object.fromEntries(cells.map((cell) => [cell.dataset.figure, said(cell)]));
 }"""
+# What JupyterLab says of lists within outputs, after our own sheet as it may be there.
+NOTEBOOK = """dl { width: 100%; overflow: hidden; padding: 0; margin: 0; }
+body dt { font-weight: bold; float: left; width: 20%; padding: 0; margin: 0; }
+body dd { display: block; float: left; width: 80%; padding: 0; margin: 0; }"""
+BOXES = """() => [...document.querySelectorAll("[data-figure]")].map((cell) =>
+  [...cell.children].map((part) => part.getBoundingClientRect()).map(({ left, top, bottom }) => [left, top, bottom]))"""
 NAMES = ("speed", "first", "found", "prompt", "queues", "slots", "steps", "ended")
 
 
@@ -44,7 +49,7 @@ def moment(log: EventLog, step: int, last: int | None = None) -> dict[str, Any]:
 
 
 @pytest.fixture
-def shown(mount: Any) -> Callable[[dict[str, Any]], dict[str, list[str]]]:
+def shown(mount: Any) -> Any:
     """Draws a view, and gives what the picture says of each figure: the figure itself, and the note below it."""
     page = mount("counters", functions=["makeCounters"])
     page.evaluate("window.counters = makeCounters(document.body)")
@@ -54,6 +59,7 @@ def shown(mount: Any) -> Callable[[dict[str, Any]], dict[str, list[str]]]:
         assert tuple(said) == NAMES
         return said
 
+    show.page = page
     return show
 
 
@@ -193,6 +199,31 @@ def test_python_and_the_browser_tell_the_same_of_the_bundled_models_run(shown):
         words = "; ".join(figure_words(view["state"], view["timeline"]))
         assert f"{told.tokens_per_second:,.0f} tokens a second" in words
         assert f"{told.running} running, {told.waiting} waiting" in words
+
+
+def test_a_step_that_is_under_way_changes_no_speed_since_nobody_knows_how_long_it_takes(shown):
+    log = scripted_log(seed=3, steps=12, load=0.8)
+    live, at_the_end = RunView.of(log), None
+    for record in log.records:
+        live.apply(record)
+        state, timeline = live.state(), live.timeline()
+        if state["phase"] is not None:
+            assert figures(state, timeline).tokens_per_second == at_the_end, record
+            if isinstance(record.event, e.FirstTokenSampled | e.TokensDecoded):
+                said = shown({"state": state, "timeline": timeline})["speed"][0]
+                assert said == (DASH if at_the_end is None else f"{int(at_the_end + 0.5):,}")
+        elif isinstance(record.event, e.PhaseEnded) and record.event.phase == "decode":
+            at_the_end = figures(state, timeline).tokens_per_second
+    assert at_the_end > 0
+
+
+def test_a_notebooks_own_styles_do_not_move_figures_over_their_labels(shown):
+    shown.page.add_style_tag(content=NOTEBOOK)
+    shown(moment(scripted_log(seed=3, steps=12), 12))
+    boxes = shown.page.evaluate(BOXES)
+    for parts in boxes:
+        assert len({left for left, _, _ in parts}) == 1
+        assert all(above[2] <= below[1] + 0.5 for above, below in pairwise(parts))
 
 
 def test_before_the_first_step_there_are_dashes_and_not_zeros(shown):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import astrai
 from astrai.trace import events as e
 from astrai.trace.log import EventLog
 from astrai.widgets.data import frames
@@ -286,6 +287,30 @@ def test_every_way_to_end_and_to_get_a_row_is_told_in_words(picture, log):
         assert way in everything, way
 
 
+def test_a_request_is_held_while_its_leader_is_in_prefill_and_then_waits_for_a_slot(picture):
+    engine = astrai.InferenceEngine(*astrai.load("tiny"), num_slots=2, start=False)
+    sampling = astrai.SamplingParams(max_tokens=4, ignore_eos=True)
+    for prompt in ("Once upon a time", "Once upon a hill", "Once upon a boat"):
+        engine.submit(astrai.GenerationRequest(prompt, sampling=sampling))
+    for _ in range(4):
+        engine.scheduler.step()
+    engine.shutdown()
+    view = moment(engine.trace, 4)
+    seen = picture.draw(view)
+    assert "waited 3 steps, held in step 1, in slot" in seen["heads"][2]["label"]
+    assert "waited 3 steps, held in step 1, in slot" in phase_timeline_text(**view)
+    dashes = [
+        line.get("stroke-dasharray") for line in ET.fromstring(phase_timeline_svg(**view)).iterfind(".//line", NS)
+    ]
+    assert [dash for dash in dashes if dash] == ["1 4", "1 4", "2 2"], "dots, and slanted lines for the last one's slot"
+    column = seen["width"] / seen["columns"]
+    inked = []
+    for step in (1, 2, 3):
+        x, y = int(seen["left"] + (step - 1) * column) + 2, GANTT + 2 * ROW + 7
+        inked.append(sum(red < 0xB0 for red, *_ in picture.pixels(x, y, 12, 6)))  # two tiles of the pattern
+    assert inked[1] == inked[2] != inked[0], inked
+
+
 def test_a_row_tells_how_much_of_its_prompt_was_found(picture, log):
     seen, told = picture.draw(moment(log, 80)), lives(log, 80)
     column, met = seen["width"] / seen["columns"], set()
@@ -473,6 +498,24 @@ def test_a_status_line_says_what_happened_and_changes_once_a_second_at_most(pict
     assert said[-1][1].endswith(f"{len(counts['running'])} running, {len(counts['waiting'])} waiting")
 
 
+def test_of_a_step_that_is_under_way_no_time_is_told(picture, log):
+    view = RunView.of(log, keep_steps=None)
+    for record in takewhile(lambda record: record.step <= 20, log.records):
+        view.apply(record)
+        if record.step == 20 and isinstance(record.event, e.TokensDecoded):
+            break
+    moment = {"state": view.state(), "timeline": view.timeline()}
+    picture.draw(moment)
+    assert "\nstep 20, still in decode; " in phase_timeline_text(**moment)
+    status = picture.page.locator("#picture [role=status]")
+    assert status.inner_text().startswith("step 19: ")
+    picture.page.locator("#picture .steps").focus()
+    tip = picture.tip()
+    assert (
+        tip.startswith("step 20, still in decode\n") and "prefill\n" in tip and "decode\n" not in tip.split("\n", 1)[1]
+    )
+
+
 def test_the_end_of_a_request_is_said(picture, log):
     ends = [(r.step, r.event) for r in log.records if isinstance(r.event, e.RequestFinished)]
     step, event = ends[3]
@@ -507,6 +550,19 @@ def test_it_follows_the_theme_of_the_page(picture, log):
     assert dark["image"] != light["image"] and dark["heads"] == light["heads"]
     x = round(dark["left"] + 10)
     assert picture.pixels(x, ABOVE + BARS, 1, 1)[0][:3] == (0x8C, 0x8C, 0x8C), "the axis has the dark theme's colour"
+
+
+def test_a_theme_that_changes_while_the_page_is_hidden_is_drawn_when_it_is_seen_again(picture, log):
+    seen = picture.draw(moment(log, 80))
+    picture.page.evaluate("""async () => {
+      document.body.style.display = "none";
+      document.documentElement.dataset.theme = "dark";
+      await Promise.resolve(); // observers are told
+      await Promise.resolve();
+      document.body.style.display = "";
+    }""")
+    x = round(seen["left"] + 10)
+    picture.page.wait_for_function(f"({PIXELS})([[{x}, {ABOVE + BARS}, 1, 1]])[0][0] === 0x8c")
 
 
 def test_a_scripted_run_shows_tokens_and_no_times(picture, log):

@@ -33,6 +33,12 @@ def engine() -> Iterator[astrai.InferenceEngine]:
         present.close()
 
 
+def test_what_is_no_engine_is_refused_by_watch_in_its_own_words() -> None:
+    for wrong in ("run.jsonl", None, 3):
+        with pytest.raises(TypeError, match=f"an engine at work, not a {type(wrong).__name__}; play\\(\\) shows"):
+            astrai.watch(wrong)
+
+
 def wait_until(question: Callable[[], Any], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not question():

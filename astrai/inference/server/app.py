@@ -147,9 +147,10 @@ def _add_page(app: FastAPI) -> None:
 
 async def _job_of(request: Request, service: Service, kind: type[ChatBody] | type[CompletionBody]) -> Job:
     engine = service.ready_engine()
-    raw = await _read_body(request, service.config)
-    # Parsing and cutting into tokens take time that other streams need: a thread does them.
-    job = await asyncio.to_thread(read_job, kind, raw, engine, service.config)
+    with service.reading():
+        raw = await _read_body(request, service.config)
+        # Parsing and cutting into tokens take time that other streams need: a thread does them.
+        job = await asyncio.to_thread(read_job, kind, raw, engine, service.config)
     record: dict[str, Any] = request.scope[RECORD]
     record |= {"stream": bool(job.body.stream), "choices": len(job.requests)}
     if job.body.user is not None:

@@ -63,7 +63,7 @@ class Gate:
             closing = self.service.closing
             if closing is None or "status" in record:
                 raise
-            # The server waits no longer for a body that is still on its way, or for a prompt that is being cut.
+            # The server ends, and waits no longer for a body on its way or a prompt that is being cut.
             record["error"] = "closing"
             await error_response(unavailable(closing, code="closing"))(scope, receive, send)
         except Exception as exception:

@@ -22,6 +22,7 @@ from fastapi import FastAPI
 
 from astrai.inference.engine import InferenceEngine
 from astrai.inference.server.config import LOOPBACK
+from astrai.inference.server.heads import LimitedHeads
 from astrai.inference.server.service import Service
 
 log = logging.getLogger("astrai.server")
@@ -90,7 +91,9 @@ class Server(uvicorn.Server):
         write_timeout: float,
         load: Callable[[], InferenceEngine] | None = None,
     ) -> None:
-        config = uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False, server_header=False)
+        config = uvicorn.Config(
+            app, http=LimitedHeads, lifespan="off", ws="none", log_config=None, access_log=False, server_header=False
+        )
         config.proxy_headers = False  # nobody stands in front whose word on addresses we would use
         config.timeout_graceful_shutdown = grace + LAST_WORDS  # type: ignore[assignment]  # floats work too
         super().__init__(config)
@@ -120,8 +123,17 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; ``True`` closes the server."""
-        self._drop_non_readers(time.monotonic())
+        now = time.monotonic()
+        self._drop_non_readers(now)
+        self._refuse_late_heads(now)
         return await super().on_tick(counter)
+
+    def _refuse_late_heads(self, now: float) -> None:
+        """End connections that have not sent the head of a request in the time that a body may take."""
+        limit = self.service.config.body_timeout
+        for connection in list(self.server_state.connections):
+            if connection.head_since is not None and now - connection.head_since >= limit:
+                connection.refuse(408, f"the head of the request did not arrive within {limit:g} s")
 
     def _drop_non_readers(self, now: float) -> None:
         """Cut connections whose backlog has not shrunk for ``write_timeout``; their requests then end as cancelled."""

@@ -32,6 +32,7 @@ class Service:
         self.config = config
         self.metrics = Metrics(self.stats)
         self.closing: str | None = None
+        self._reading: set[asyncio.Task[Any]] = set()
         self._answering: set[Choices] = set()
         self._the_bell: Bell | None = None
 
@@ -73,8 +74,21 @@ class Service:
 
     def end_all(self) -> None:
         """End every request under way, which says why."""
+        for task in self._reading:
+            task.cancel()
         for choices in list(self._answering):
             choices.end(unavailable(self.closing or "the server is shutting down", code="closing"))
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """A request is read in this block: at the server's end its task is cancelled, and the gate says why."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._reading.add(task)
+        try:
+            yield
+        finally:
+            self._reading.discard(task)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

@@ -2,14 +2,15 @@
 
     {"first": 101,                # number of the first step that is listed
      "steps": [[cleanup, refill, prefill, decode, prefilled, decoded, groups, t], ...],
-     "requests": [{"id": 7, "arrived": 3, "held": null, "admitted": 5, "slot": 2, "cached": 38, "prompt": 40,
-                   "first": 5, "ended": 88, "reason": "stop", "out": 83, "origin": "copy",
+     "requests": [{"id": 7, "arrived": 3, "held": null, "held_to": null, "admitted": 5, "slot": 2, "cached": 38,
+                   "prompt": 40, "first": 5, "ended": 88, "reason": "stop", "out": 83, "origin": "copy",
                    "t_arrived": 2.5, "t_first": 9.1, "t_ended": 130.0}, ...]}
 
 The four phases are in microseconds; ``groups`` are the forwards of the decode; ``t`` and ``t_...`` are milliseconds
 since the first event that was seen. ``arrived``, ``held``, ``admitted``, ``first`` (token) and ``ended`` are steps, or
-null for what has not happened. A request that was there before the watching began has the last step before it in their
-place, and null for the times that were not seen: how long it waited is not known.
+null for what has not happened; ``held_to`` is the step in which its leader's prefill ended before it was admitted. A
+request that was there before the watching began has the last step before it in their place, and null for the times
+that were not seen: how long it waited is not known.
 
 Its memory is bounded: the last steps, the requests that wait or run, and those that ended last.
 """
@@ -44,6 +45,13 @@ class Steps:
             request.request_id: _known_before(request, base.step) for request in base.requests
         }
         self._ended: deque[dict[str, Any]] = deque(maxlen=None if keep is None else MOST_ENDED)
+        writers = {request.request_id for request in base.requests if not (request.output_ids or request.finish_reason)}
+        self._leaders: dict[int, int] = {}  # by request: behind whom it is held now
+        for request in base.requests:
+            if request.leader_id in writers:
+                self._leaders[request.request_id] = request.leader_id
+            elif request.leader_id is not None:
+                self._alive[request.request_id]["held_to"] = base.step
         for request in base.requests:
             if request.finish_reason is not None:
                 self._end(request.request_id, base.step, None, request.finish_reason)
@@ -93,22 +101,33 @@ class Steps:
         self._alive[request_id] = _span(request_id, len(prompt_ids), record.step, self._milliseconds(record))
 
     def _held(self, record: Record) -> None:
-        self._alive[record.event.request_id]["held"] = record.step
+        self._leaders[record.event.request_id] = record.event.leader_id
+        self._alive[record.event.request_id].update(held=record.step, held_to=None)
+
+    def _let_go(self, leader_id: int, step: int) -> None:
+        """What a request shares with others is written, or never will be: nobody is held for it any more."""
+        for request_id in [held for held, leader in self._leaders.items() if leader == leader_id]:
+            del self._leaders[request_id]
+            self._alive[request_id]["held_to"] = step
 
     def _admitted(self, record: Record) -> None:
         event = record.event
+        self._leaders.pop(event.request_id, None)
         origin = self._rows.rows[event.slot].origin
         self._alive[event.request_id].update(
             admitted=record.step, slot=event.slot, cached=event.cached_len, origin=origin and origin["kind"]
         )
 
     def _first_token(self, record: Record) -> None:
+        self._let_go(record.event.request_id, record.step)
         self._alive[record.event.request_id].update(first=record.step, t_first=self._milliseconds(record))
 
     def _finished(self, record: Record) -> None:
         self._end(record.event.request_id, record.step, self._milliseconds(record), record.event.reason)
 
     def _end(self, request_id: int, step: int, milliseconds: float | None, reason: str) -> None:
+        self._leaders.pop(request_id, None)
+        self._let_go(request_id, step)
         span = self._counted(self._alive.pop(request_id))
         self._ended.append(span | {"ended": step, "t_ended": milliseconds, "reason": reason})
 
@@ -151,6 +170,7 @@ def _span(request_id: int, prompt_len: int, step: int, milliseconds: float | Non
         "id": request_id,
         "arrived": step,
         "held": None,
+        "held_to": None,
         "admitted": None,
         "slot": None,
         "cached": 0,

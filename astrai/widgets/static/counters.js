@@ -90,7 +90,8 @@ function makeCounters(host) {
     const now = end(steps.at(-1));
     let [from, tokens] = [steps.length, 0];
     while (from > 0 && end(steps[from - 1]) > now - 1000) tokens += steps[--from][5];
-    tokens += timeline.requests.filter((request) => knowsFirst(request, state, done) && request.first >= timeline.first + from).length;
+    const isCounted = (step) => step >= timeline.first + from && step < timeline.first + steps.length;
+    tokens += timeline.requests.filter((request) => knowsFirst(request, state, done) && isCounted(request.first)).length;
     const span = Math.min(1000, now - steps[0][7]);
     return span > 0 ? (1000 * tokens) / span : null;
   }

@@ -149,12 +149,17 @@ const makePhaseTimeline = (() => {
     ].filter(Boolean);
   }
 
-  function queueWords({ arrived, held, admitted, ended, until, leader }) {
+  function queueWords({ arrived, held, held_to, admitted, ended, until, leader }) {
     if (admitted === null && ended === null) return leader === null ? "waits for a slot" : `held: request ${leader} writes what both share`;
     const waited = plural((admitted ?? until) - arrived, "step");
     if (admitted === null) return `never ran, waited ${waited}`;
     if (admitted === arrived) return "did not wait";
-    return `waited ${waited}${held === null ? "" : `, held from step ${comma(held)}`}`;
+    return `waited ${waited}${held === null ? "" : `, held ${heldWords(held, held_to)}`}`;
+  }
+
+  // `to` is null where it was admitted before its leader's prefill had ended.
+  function heldWords(from, to) {
+    return to === from ? `in step ${comma(from)}` : `from step ${comma(from)}${to === null ? "" : ` to ${comma(to)}`}`;
   }
 
   function cacheWords({ cached, prompt, origin }) {
@@ -383,12 +388,14 @@ const makePhaseTimeline = (() => {
       const stop = edge(request.until + 1);
       const prefill = request.admitted === null ? stop : edge(request.admitted);
       const decode = request.first === null ? stop : edge(request.first + 1);
-      // Waiting is a thin band, with other marks from where the request is held.
+      // Waiting is a thin band, with other marks where the request is held.
       const thin = Math.max(1, Math.round(height / 2));
       const middle = y + (height - thin) / 2;
       const since = request.held === null ? prefill : Math.min(prefill, edge(request.held));
+      const heldTo = request.held_to === null ? prefill : Math.min(prefill, edge(request.held_to + 1));
       box("waits", edge(request.arrived), middle, since, thin);
-      box("held", since, middle, prefill, thin);
+      box("held", since, middle, heldTo, thin);
+      box("waits", heldTo, middle, prefill, thin);
       box("prefill", prefill, y, decode, height);
       // From below: the share of the prompt that was found, within the part in which the rest is computed. There is
       // always a rest.

@@ -41,6 +41,7 @@ class Span:
     id: int
     arrived: int
     held: int | None
+    held_to: int | None
     admitted: int | None
     slot: int | None
     cached: int
@@ -97,7 +98,7 @@ def _step(row: list[int], scripted: bool) -> Step:
 
 def _span(request: dict[str, Any], state: dict[str, Any]) -> Span:
     now, alive = state["step"], state["requests"].get(str(request["id"]))
-    seen = {name: _so_far(request[name], now) for name in ("held", "admitted", "first", "ended")}
+    seen = {name: _so_far(request[name], now) for name in ("held", "held_to", "admitted", "first", "ended")}
     if alive is not None and alive["status"] != "done":
         seen["ended"] = None
     is_over = seen["ended"] is not None
@@ -168,7 +169,14 @@ def _queue_words(span: Span) -> str:
         return f"never ran, waited {waited}"
     if span.admitted == span.arrived:
         return "did not wait"
-    return f"waited {waited}" + ("" if span.held is None else f", held from step {span.held:,}")
+    return f"waited {waited}" + ("" if span.held is None else f", held {_held_words(span.held, span.held_to)}")
+
+
+def _held_words(start: int, end: int | None) -> str:
+    """``end`` is ``None`` where it was admitted before its leader's prefill had ended."""
+    if start == end:
+        return f"in step {start:,}"
+    return f"from step {start:,}" + ("" if end is None else f" to {end:,}")
 
 
 def _cache_words(span: Span) -> str:

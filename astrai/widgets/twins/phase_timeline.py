@@ -227,10 +227,15 @@ def _request(plot: _Plot, span: Span, top: float) -> str:
 
 
 def _queue(plot: _Plot, span: Span, to: float, y: float) -> list[str]:
-    """Waiting is a thin band: slanted lines, and dots from where the request is held."""
+    """Waiting is a thin band: slanted lines, and dots where the request is held."""
     since = to if span.held is None else min(to, plot.left(span.held))
+    held_to = to if span.held_to is None else min(to, plot.left(span.held_to + 1))
     parts = []
-    for x, right, dashes in ((plot.left(span.arrived), since, "2 2"), (since, to, "1 4")):
+    for x, right, dashes in (
+        (plot.left(span.arrived), since, "2 2"),
+        (since, held_to, "1 4"),
+        (held_to, to, "2 2"),
+    ):
         if right > x:
             parts.append(svg.rect(x, y, right - x, 6, fill="faint"))
             parts.append(svg.line(x, y + 3, right, y + 3, stroke_width=4, stroke_dasharray=dashes))
