@@ -59,7 +59,7 @@ def test_the_engine_needs_five_packages() -> None:
 
 
 def test_the_extras_are_the_promised_ones() -> None:
-    assert sorted(EXTRAS) == ["all", "bench", "lab", "server", "test", "train", "video"]
+    assert sorted(EXTRAS) == ["all", "bench", "clients", "lab", "server", "test", "train", "video"]
     assert "transformers" not in requirements("lab", "server", "train", "video")
 
 

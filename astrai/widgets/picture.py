@@ -111,7 +111,14 @@ class Picture(anywidget.AnyWidget):
             self._send_view()
 
     def _answer(self, change: Any) -> None:
-        self.recording = _to_json(self.run.recording()) if self.asked == "recording" else ""
+        if self.asked != "recording":
+            self.recording = ""
+            return
+        note, self.note = self.note, "putting the recording together ..."  # of a long run, that takes seconds
+        try:
+            self.recording = _to_json(self.run.recording())
+        finally:
+            self.note = note
 
     def _say_ended(self, why: str) -> None:
         self.note = f"ended: {why}"

@@ -148,7 +148,7 @@ print("same answer:", again.text == first.text)
 #
 # > **Predict.** Three slots will fill. Which of them must be computed from the very first token?
 
-# %% tags=["live"]
+# %% tags=["live", "volatile"]
 import time
 
 engine.shutdown()
@@ -195,6 +195,15 @@ for text, stream in zip(questions, streams):
 from astrai.widgets.picture import SlotMap
 
 SlotMap(engine)
+
+# %% [markdown]
+# And the tree: the three prompts as one text that branches where they differ. At the right stands which slots hold each
+# piece, so the shared beginning is there once, with three holders.
+
+# %%
+from astrai.widgets.picture import RadixTree
+
+RadixTree(engine)
 
 # %%
 TraceTable([record for record in engine.trace.records if record.step <= 2], decode=text_of)

@@ -322,6 +322,20 @@ def test_a_key_is_asked_of_all_but_the_page_and_the_health(serve, engine, sample
         assert client.completions.create(**ENDLESS).choices[0].text
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("evil.example", 403), ("", 403), ("[", 403)],
+)
+def test_without_a_key_a_foreign_name_that_leads_here_is_not_answered(serve, engine, host, status):
+    """DNS rebinding: a page on the internet gives its own name our address."""
+    assert httpx.get(f"{serve(engine).url}/v1/models", headers={"host": host}).status_code == status
+
+
+def test_with_a_key_any_name_will_do(serve, engine):
+    headers = {"host": "evil.example", "authorization": "Bearer sesame"}
+    assert httpx.get(f"{serve(engine, api_key='sesame').url}/v1/models", headers=headers).status_code == 200
+
+
 # --- nobody blocks the event loop -------------------------------------------------------------------------------------
 
 

@@ -11,8 +11,8 @@ from astrai.widgets.assemble import css, esm
 from tests.browser import CHROMIUM, NO_CHROMIUM, Complaints, chromium
 
 
-# NOTE: not for the whole session. While Playwright's synchronous form is open, asyncio.run() refuses to work.
-@pytest.fixture(scope="package")
+# NOTE: not for longer than a module. While Playwright's synchronous form is open, asyncio.run() refuses to work.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip(NO_CHROMIUM)

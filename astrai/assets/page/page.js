@@ -166,6 +166,19 @@ $("fresh").addEventListener("click", () => {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+// Until somebody looks at the page. A browser opens few connections to one host: a hidden tab must not hold one.
+function shown() {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    look();
+  });
+}
+
 // Follows the engine for as long as the page is open; a lost connection is tried again.
 async function followEngine() {
   let dashboard = null;
@@ -176,7 +189,9 @@ async function followEngine() {
     focus = slot;
     controller?.abort(); // ask again, with that slot's tokens
   };
+  document.addEventListener("visibilitychange", () => document.hidden && controller?.abort());
   for (;;) {
+    await shown();
     controller = new AbortController();
     try {
       const query = focus === null ? "" : `&focus=${focus}`;

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import logging
 import time
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.requests import ClientDisconnect
@@ -55,6 +57,7 @@ class Gate:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: dict[str, Any]) -> None:
         try:
+            self._check_host(scope)
             self._check_key(scope)
             await self.app(scope, receive, send)
         except ClientDisconnect:
@@ -75,6 +78,19 @@ class Gate:
             record["error"] = error.code
             await error_response(error)(scope, receive, send)
 
+    def _check_host(self, scope: Scope) -> None:
+        """Without a key, this machine's own address answers only to its own names.
+
+        A page on the internet can make its name lead to 127.0.0.1, and would then read what we answer to a browser.
+        """
+        address = (scope.get("server") or ("",))[0]
+        if self.service.config.api_key is not None or address not in ("127.0.0.1", "::1"):
+            return
+        given = next((value for name, value in scope["headers"] if name == b"host"), b"localhost").decode("latin-1")
+        if not _leads_here(given):
+            message = "without an API key this address answers only to localhost and 127.0.0.1: use one, or set a key"
+            raise ApiError(403, message, code="wrong_host")
+
     def _check_key(self, scope: Scope) -> None:
         key = self.service.config.api_key
         if key is None or scope["path"] in OPEN_PATHS:
@@ -94,3 +110,12 @@ class Gate:
         if log.isEnabledFor(level):
             values = {"method": scope["method"], "path": scope["path"], **record, "ms": round(seconds * 1000, 1)}
             log.log(level, "%s", json.dumps(values))
+
+
+def _leads_here(host: str) -> bool:
+    """Whether a Host header, with or without a port, is localhost or an address."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or name.endswith(".localhost") or bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
