@@ -1,6 +1,6 @@
 """Draws docs/dashboard.svg, the README's picture, from a run of the bundled model.
 
-    python scripts/draw_dashboard.py
+python scripts/draw_dashboard.py
 """
 
 from __future__ import annotations
