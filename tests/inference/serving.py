@@ -76,7 +76,7 @@ class RawClient:
 
     def post(self, path: str, body: dict | bytes, **headers: str) -> RawClient:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        lines = {"host": "test", "content_type": "application/json", "content_length": str(len(raw)), **headers}
+        lines = {"host": "localhost", "content_type": "application/json", "content_length": str(len(raw)), **headers}
         head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
         self.socket.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + raw)
         return self

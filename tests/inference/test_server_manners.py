@@ -271,7 +271,7 @@ def test_a_stream_in_the_queue_says_that_it_lives(serve, engine, sampler):
 
 def test_a_body_beyond_the_limit_is_refused_while_it_comes(serve, engine):
     server = serve(engine, max_body_bytes=1000)
-    head = b"POST /v1/completions HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\n"
+    head = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     with RawClient(server.url) as told, RawClient(server.url) as chunked:
         told.socket.sendall(head + b"content-length: 100000000\r\n\r\n")
         assert b" 413 " in told.read_until(b"body_too_large")

@@ -117,7 +117,7 @@ def test_another_content_type_is_refused(kind: str, client: httpx.Client) -> Non
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(serve: Callable[..., BackgroundServer]) -> None:
     url = serve(max_body_bytes=1_000).url
-    head = "POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     announced = send_raw(url, f"{head}Content-Length: {10**15}\r\n\r\n{{".encode())
     assert announced.startswith(b"HTTP/1.1 413 ")
     chunk = b"1f4\r\n" + b" " * 500 + b"\r\n"
@@ -130,7 +130,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(serve: Callable[.
 
 def test_a_body_that_stops_in_the_middle_is_not_waited_for_long(serve: Callable[..., BackgroundServer]) -> None:
     url = serve(body_timeout=0.2).url
-    head = "POST /v1/completions HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     half = f'{head}Content-Length: 100\r\n\r\n{{"model"'.encode()
     assert send_raw(url, half, end=True) == b"", "who has gone is told nothing"
     waited = send_raw(url, half)
