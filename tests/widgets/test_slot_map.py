@@ -464,6 +464,64 @@ def test_the_picture_depends_on_the_state_alone(board, run):
     assert board.evaluate(LOOK) == first
 
 
+# The same, but for what the page holds and does not show.
+SHOWN = """() => [document.querySelector("canvas.map").toDataURL(), document.querySelector(".marks").innerHTML,
+  [...document.querySelectorAll(".row")].map((row) => [{...row.dataset}, row.ariaLabel, row.className, row.innerText]),
+  [...document.querySelectorAll(".badge:not([hidden])")].map((badge) => [badge.innerText, badge.style.background]),
+  [...document.querySelectorAll(".flag:not([hidden])")].map((flag) => [flag.innerText, flag.getBoundingClientRect()]),
+  document.querySelector(".caption").innerText]"""
+CHANGES = {
+    "version": lambda row: {"version": row["version"] + 1},
+    "owner": lambda row: {"owner": 99},
+    "freed": lambda row: {"owner": None},
+    "grown": lambda row: {"len": row["len"] + 1, "runs": [*row["runs"], ["decode", row["len"] + 1, row["owner"], 9]]},
+    "cut": lambda row: {"len": 1, "runs": [["prefill", 1, row["owner"], 9]]},
+    "blank": lambda row: {"owner": None, "len": 0, "runs": []},
+    "kind of a run": lambda row: {"runs": [["kept", row["len"], None, 0]]},
+    "another kind of hand-out": lambda row: {"origin": {**row["origin"], "kind": "miss", "len": 0, "src": None}},
+    "more kept": lambda row: {"origin": {**row["origin"], "len": row["origin"]["len"] + 1}},
+    "no hand-out": lambda row: {"origin": None},
+}
+
+
+@pytest.mark.parametrize("kind", ["copy", "zero-copy", "free"])
+def test_a_row_that_changed_in_any_way_is_drawn_as_if_it_had_been_so_from_the_start(board, kind):
+    _, moment, slot, vocab = handed_out("copy" if kind == "free" else kind)
+    before = list(moment.state["slots"])
+    if kind == "free":
+        before[slot] = {**before[slot], "owner": None}
+    anew = "() => { map.destroy(); window.map = makeSlotMap(document.body); }"
+    for name in ("version", "owner", "grown", "cut", "blank") if kind == "free" else CHANGES:
+        after = list(before)
+        after[slot] = {**before[slot], **CHANGES[name](before[slot])}
+        board.evaluate(anew)
+        board.evaluate(DRAW, view_of(moment, vocab, slots=after))
+        alone = board.evaluate(SHOWN)
+        board.evaluate(anew)
+        board.evaluate(DRAW, view_of(moment, vocab, slots=before))
+        assert board.evaluate(SHOWN) != alone, name
+        board.evaluate(DRAW, view_of(moment, vocab, slots=after))
+        assert board.evaluate(SHOWN) == alone, name
+
+
+def test_a_mark_is_not_made_anew_while_its_row_grows_but_its_flag_moves_along(board):
+    _, moment, slot, vocab = handed_out("zero-copy")
+    row = moment.state["slots"][slot]
+    slots = list(moment.state["slots"])
+    slots[slot] = {**row, **CHANGES["grown"](row)}
+    look = """(slot) => { const mark = document.querySelector(`.mark[data-slot="${slot}"]`);
+      const flag = document.querySelectorAll(".flag")[[...mark.parentElement.children].indexOf(mark)];
+      const stays = window.first === mark.firstChild;
+      window.first = mark.firstChild;
+      return [stays, flag.getBoundingClientRect().left]; }"""
+    board.evaluate(DRAW, view_of(moment, vocab))
+    _, left = board.evaluate(look, slot)
+    board.evaluate(DRAW, view_of(moment, vocab, slots=slots))
+    stays, moved = board.evaluate(look, slot)
+    assert stays
+    assert moved - left == pytest.approx(board.evaluate(CELL, [slot, 0])[2], abs=1)
+
+
 @pytest.mark.parametrize("width", [400, 700, 1200])
 @pytest.mark.parametrize("run", [single, story, scripted, dense, two_panels], ids=["1", "4", "6", "64", "256"])
 def test_it_fits_narrow_and_wide_pages(board, page, run, width):

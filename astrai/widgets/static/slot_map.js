@@ -55,6 +55,8 @@ const makeSlotMap = (() => {
 .slot-map .token { font-size: 14px; margin-bottom: 2px; }
 .slot-map .flag {
   position: absolute;
+  left: 0;
+  top: 0;
   padding: 0 6px;
   border-radius: 8px;
   font: 11px/16px system-ui, sans-serif;
@@ -285,6 +287,9 @@ const makeSlotMap = (() => {
       }
       ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
       ctx.clearRect(0, 0, width, height);
+      // Once a picture: each setting of a font makes the browser look up styles.
+      ctx.font = "11px system-ui, sans-serif";
+      ctx.textBaseline = "middle";
     }
 
     const snap = (value) => Math.round(value * ratio) / ratio;
@@ -313,17 +318,12 @@ const makeSlotMap = (() => {
     }
 
     function write(words, x, y, color, align = "left") {
-      ctx.font = "11px system-ui, sans-serif";
       ctx.textAlign = align;
-      ctx.textBaseline = "middle";
       ctx.fillStyle = color;
       ctx.fillText(words, x, y);
     }
 
-    function fits(words, width) {
-      ctx.font = "11px system-ui, sans-serif";
-      return ctx.measureText(words).width <= width;
-    }
+    const fits = (words, width) => ctx.measureText(words).width <= width;
 
     function axis(lay) {
       const step = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024].find((n) => n * lay.cell >= 44) ?? 2048;
@@ -491,28 +491,34 @@ const makeSlotMap = (() => {
   function makeMarks() {
     const layer = s("svg", { class: "marks", "aria-hidden": "true" });
     const flags = h("div", { class: "flags", "aria-hidden": "true" });
-    const known = new Map(); // key -> {group, flag, drawn}
+    const known = new Map(); // key -> {group, flag, and what they show}
 
     function add(key) {
-      const entry = { group: s("g"), flag: h("div", { class: "flag" }), place: null, drawn: "" };
+      const entry = { group: s("g"), flag: h("div", { class: "flag" }), place: null, drawn: "", lay: null };
       known.set(key, entry);
       return entry;
     }
 
     function drawOne(mark, state, lay, moving) {
       const entry = known.get(mark.key) ?? add(mark.key);
-      const row = state.slots[mark.slot];
-      const place = (entry.place = flagPlace(lay, mark.slot, row.len));
-      const drawn = JSON.stringify([mark, lay.width, lay.height, lay.columns, place]);
-      entry.group.setAttribute("class", `mark ${mark.kind}${moving ? " fresh" : ""}`);
-      if (entry.drawn === drawn) return;
-      entry.drawn = drawn;
-      Object.assign(entry.group.dataset, { slot: mark.slot, len: mark.len, src: mark.kind === "copy" ? mark.src : "" });
-      entry.group.replaceChildren(...MARKS[mark.kind](lay, mark));
+      const { group, flag } = entry;
+      const drawn = JSON.stringify(mark);
+      if (entry.drawn !== drawn || entry.lay !== lay) {
+        Object.assign(entry, { drawn, lay });
+        renew(entry, mark, lay);
+      }
+      const place = flagPlace(lay, mark.slot, state.slots[mark.slot].len);
+      renewed(entry, "name", `mark ${mark.kind}${moving ? " fresh" : ""}`, (name) => group.setAttribute("class", name));
+      // The flag moves with each token, the mark does not.
+      renewed(entry, "place", place, () => (flag.style.transform = place));
+    }
+
+    function renew({ group, flag }, mark, lay) {
+      Object.assign(group.dataset, { slot: mark.slot, len: mark.len, src: mark.kind === "copy" ? mark.src : "" });
+      group.replaceChildren(...MARKS[mark.kind](lay, mark));
       const [role, words] = how({ owner: mark.request, origin: mark });
-      entry.flag.textContent = words;
-      if (place)
-        Object.assign(entry.flag.style, place, { background: `var(--ai-${role})`, color: `var(--ai-${role}-ink)` });
+      flag.textContent = words;
+      Object.assign(flag.style, { background: `var(--ai-${role})`, color: `var(--ai-${role}-ink)` });
     }
 
     // In the order of the marks. What stands right already is not moved: that would begin its transition anew.
@@ -535,9 +541,10 @@ const makeSlotMap = (() => {
       let last = -Infinity;
       for (const { key, slot } of marks.toSorted((a, b) => a.slot - b.slot)) {
         const y = middle(lay, slot) + 10_000 * Math.floor(slot / lay.perPanel);
-        const { flag, place } = known.get(key);
-        flag.hidden = !place || y - last < 17;
-        if (!flag.hidden) last = y;
+        const entry = known.get(key);
+        const isHidden = !entry.place || y - last < 17;
+        renewed(entry, "isHidden", isHidden, () => (entry.flag.hidden = isHidden));
+        if (!isHidden) last = y;
       }
     }
 
@@ -550,7 +557,8 @@ const makeSlotMap = (() => {
           flag.remove();
           known.delete(key);
         }
-      for (const mark of marks) drawOne(mark, state, lay, fresh.has(mark.key) && !reducedMotion());
+      const moves = fresh.size > 0 && !reducedMotion();
+      for (const mark of marks) drawOne(mark, state, lay, moves && fresh.has(mark.key));
       order(marks);
       thin(marks, lay);
     }
@@ -563,12 +571,13 @@ const makeSlotMap = (() => {
   }
 
   // Behind the end of the row. Where there is no room: at the right edge, or nowhere if the row's head says it.
+  // A transform, in whole pixels: a flag that moves does not make the browser lay out the page.
   function flagPlace(lay, slot, len) {
     const x = xOf(lay, slot, len) + (lay.tier === "dense" ? 6 : 38);
     const edge = panelLeft(lay, slot) + lay.panelWidth;
-    const top = `${middle(lay, slot) - 8}px`;
-    if (x + 136 <= edge) return { top, left: `${x}px`, right: "auto" };
-    return lay.tier !== "dense" ? null : { top, left: "auto", right: `${lay.width - edge}px` };
+    const y = Math.round(middle(lay, slot) - 8);
+    if (x + 136 <= edge) return `translate(${Math.round(x)}px, ${y}px)`;
+    return lay.tier !== "dense" ? "" : `translate(calc(${edge}px - 100%), ${y}px)`;
   }
 
   // --- rows and the tip ----------------------------------------------------------------------------------------------
@@ -583,7 +592,7 @@ const makeSlotMap = (() => {
       { class: "row", role: "slider", tabindex: index ? -1 : 0, "data-slot": index, "aria-valuemin": 0 },
       head,
     );
-    let drawn = "";
+    let drawn = {}; // what the page shows of the row; asking the page itself costs more
 
     function place(lay) {
       const [left, top, width, height] = [panelLeft(lay, index), rowTop(lay, index), lay.panelWidth, lay.pitch];
@@ -591,15 +600,15 @@ const makeSlotMap = (() => {
       head.style.width = `${lay.gutter - lay.lane - 5}px`;
       const every = Math.ceil(14 / lay.pitch);
       element.classList.toggle("numbered", index % (every === 1 ? 1 : 4 * Math.ceil(every / 4)) === 0);
-      drawn = "";
+      drawn = {};
     }
 
     function draw(slot, lay) {
       const { version, owner, len, origin } = slot;
-      if (element.dataset.len !== String(len)) element.dataset.len = len;
-      const now = `${version} ${owner} ${owner === null ? len : ""} ${origin?.seq}`;
-      if (now === drawn) return;
-      drawn = now;
+      renewed(drawn, "len", len, () => (element.dataset.len = len));
+      const facts = [version, owner, owner === null ? len : null, origin?.kind, origin?.len, origin?.src];
+      if (facts.every((fact, at) => fact === drawn.facts?.[at])) return;
+      drawn.facts = facts;
       const [role, got] = how(slot);
       Object.assign(element.dataset, { version, owner: owner ?? "" });
       element.setAttribute("aria-label", got ? `${who(slot, index)}, ${got}` : who(slot, index));
@@ -671,6 +680,13 @@ const makeSlotMap = (() => {
 
   const setText = (element, words) => element.textContent !== words && (element.textContent = words);
 
+  // Calls `renew` where a value is not the one that was kept.
+  function renewed(kept, name, value, renew) {
+    if (kept[name] === value) return;
+    kept[name] = value;
+    renew(value);
+  }
+
   // Says one thing a second at most, the newest.
   function makeStatus(element) {
     let [shown, wanted, last, timer] = ["", "", -Infinity, null];
@@ -710,16 +726,18 @@ const makeSlotMap = (() => {
     const status = makeStatus(parts.status);
     const fresh = new Map(); // marks that were just seen -> until when they stay
     let [view, lay, lines, active, seen, timer, stale] = [null, null, [], null, null, null, true];
+    let width = null; // of the board; kept, since asking the page for it would make it lay itself out
 
     function render() {
-      if (!view || !board.clientWidth) return;
+      width ??= board.clientWidth;
+      if (!view || !width) return;
       const { state } = view;
       if (stale) {
         painter.retheme(root);
         paintLegend(parts.legend);
         stale = false;
       }
-      layOut(layoutFor(state, board.clientWidth));
+      layOut(layoutFor(state, width));
       painter.paint(state, lay);
       setText(parts.captionLine, caption(state, lay));
       state.slots.forEach((slot, index) => lines[index].draw(slot, lay));
@@ -769,7 +787,7 @@ const makeSlotMap = (() => {
       const now = performance.now();
       for (const [key, until] of fresh) if (until <= now) fresh.delete(key);
       if (fresh.size) timer = setTimeout(wither, 100);
-      render();
+      if (lay) marks.draw(view.state, lay, fresh, now);
     }
 
     // --- hover and keyboard: `active` is {slot, position, key: by the keyboard} or null
@@ -860,7 +878,10 @@ const makeSlotMap = (() => {
       stale = true;
       render();
     });
-    const resized = new ResizeObserver(() => lay?.width !== board.clientWidth && render());
+    const resized = new ResizeObserver(() => {
+      width = board.clientWidth;
+      if (lay?.width !== width) render();
+    });
     resized.observe(root);
 
     function destroy() {
