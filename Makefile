@@ -10,13 +10,14 @@ SETUP := VENV="$(VENV)" scripts/setup
 PROJECT_FILES := pyproject.toml constraints.txt scripts/setup
 
 LAB_ARGS ?=
+FILMS_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 EVALUATE_ARGS ?=
 SOAK_ARGS ?=
 LIVE_ARGS ?=
 
-.PHONY: help lab test lint nightly notebooks bench soak gpu-live evaluate clean
+.PHONY: help lab test lint nightly notebooks films stills bench soak gpu-live evaluate clean
 
 help: ## say what the commands are
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' \
@@ -42,6 +43,12 @@ nightly: $(VENV)/.astrai-test ## the long forms of the property and stress tests
 
 notebooks: $(VENV)/.astrai-test ## build notebooks/*.ipynb from notebooks/py/*.py, executed
 	$(BIN)/python scripts/build_notebooks.py
+
+films: $(VENV)/.astrai-lab ## render all films into films/, at the low quality, with small GIFs
+	$(BIN)/python -m astrai render --quality l --gif $(FILMS_ARGS)
+
+stills: films ## keep a still and a GIF of each film, for the README and the notebooks
+	$(BIN)/python -m animations.keep_stills films
 
 bench: $(VENV)/.astrai-test ## measure against Hugging Face on this machine
 	$(BIN)/python -m astrai bench $(BENCH_ARGS)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from astrai.config import EngineConfig, ModelConfig, SamplingParams
+    from astrai.films import film
     from astrai.inference.engine import GenerationRequest, GenerationResult, InferenceEngine
     from astrai.inference.server.background import serve_in_background
     from astrai.model.checkpoint import load
@@ -26,6 +27,7 @@ _HOMES = {
     "GenerationResult": "astrai.inference.engine",
     "InferenceEngine": "astrai.inference.engine",
     "SchedulerStepper": "astrai.widgets.stepping.stepper",
+    "film": "astrai.films",
     "load": "astrai.model.checkpoint",
     "play": "astrai.widgets.picture",
     "serve_in_background": "astrai.inference.server.background",
@@ -39,6 +41,7 @@ __all__ = [
     "ModelConfig",
     "SamplingParams",
     "SchedulerStepper",
+    "film",
     "load",
     "play",
     "serve_in_background",

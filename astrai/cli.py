@@ -115,6 +115,35 @@ def serve(
         )
 
 
+@app.command()
+def render(
+    names: Annotated[list[str] | None, typer.Argument(metavar="FILM", help="Which films; by default all.")] = None,
+    trace: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Play this recorded run instead of the kept one.")
+    ] = None,
+    quality: Annotated[
+        str, typer.Option(help="l (854x480, 15 frames a second), m (1280x720, 30), h (1920x1080, 60).")
+    ] = "l",
+    gif: Annotated[bool, typer.Option("--gif", help="Write a GIF under 1 MB beside each video too.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Films at once; by default one a core.")] = None,
+    out: Annotated[Path, typer.Option(file_okay=False, help="The folder for videos and subtitles.")] = Path("films"),
+    list_: Annotated[bool, typer.Option("--list", help="Say which films there are.")] = False,
+) -> None:
+    """Render the films: the engine at work, drawn from its recorded runs."""
+    from astrai.films import catalogue
+    from astrai.terminal.films import list_films, render_films
+
+    with _said_plainly():
+        chosen = catalogue.choose(names or (), trace)
+        if list_:
+            return list_films(chosen)
+        catalogue.check_quality(quality)
+        if trace is not None:
+            catalogue.check_trace(trace)
+        catalogue.check_manim()
+        raise typer.Exit(render_films(chosen, quality, out, trace, gif, jobs))
+
+
 @app.command(context_settings=MORE)
 def lab(
     context: typer.Context,

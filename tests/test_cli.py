@@ -73,10 +73,10 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
         "import sys; sys.argv = ['astrai', '--help']\n"
         "from astrai.__main__ import main\n"
         "try: main()\n"
-        "finally: print(*{'torch', 'numpy', 'jupyterlab'} & set(sys.modules), file=sys.stderr)"
+        "finally: print(*{'torch', 'numpy', 'jupyterlab', 'manim'} & set(sys.modules), file=sys.stderr)"
     )
     result = python("-c", code)
-    for command in ("doctor", "chat", "lab", "train", "evaluate", "bench", "trace"):
+    for command in ("doctor", "chat", "serve", "render", "lab", "train", "evaluate", "bench", "trace"):
         assert f" {command} " in result.stdout
     assert result.stderr.strip() == ""
 

@@ -65,7 +65,7 @@ def test_the_extras_are_the_promised_ones() -> None:
 
 def test_constraints_pin_each_package_that_the_tests_install_within_its_range() -> None:
     pins = constraints()
-    for name, requirement in (core() | requirements("test")).items():
+    for name, requirement in (core() | requirements("test", "video")).items():
         (pin,) = pins[name].specifier
         assert pin.operator == "==", f"{name} is not pinned"
         assert requirement.specifier.contains(pin.version), f"{requirement} does not allow {pin.version}"
@@ -88,7 +88,7 @@ def test_the_conda_environment_asks_for_what_pyproject_asks_for() -> None:
 
 
 def test_importing_astrai_imports_nothing_heavy() -> None:
-    code = "import sys, astrai; print(*{'torch', 'numpy', 'tokenizers', 'jinja2', 'typer'} & set(sys.modules))"
+    code = "import sys, astrai; print(*{'torch', 'numpy', 'tokenizers', 'jinja2', 'typer', 'manim'} & set(sys.modules))"
     assert run("-c", code).stdout.strip() == ""
 
 
@@ -146,8 +146,13 @@ def test_the_wheel_carries_notebooks_assets_and_the_palette(tmp_path: Path) -> N
         "astrai/assets/five_layers.svg",
         "astrai/assets/tiny/model.safetensors",
         "astrai/assets/jupyter/labconfig/page_config.json",
+        "astrai/animations/render.py",
+        "astrai/animations/fonts/LICENSE.txt",
+        "astrai/animations/traces/six_chats.jsonl",
     } <= names
-    assert not any(name.split("/")[0] in ("tests", "notebooks", "benchmarks", "scripts", "docs") for name in names)
+    assert not any(
+        name.split("/")[0] in ("tests", "notebooks", "animations", "benchmarks", "scripts", "docs") for name in names
+    )
 
 
 @pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"])
@@ -159,7 +164,7 @@ def test_links_into_the_repository_lead_somewhere(path: str) -> None:
 
 def test_make_names_all_its_commands() -> None:
     text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for command in ("lab", "test", "nightly", "notebooks", "bench", "soak", "gpu-live", "evaluate"):
+    for command in ("lab", "test", "nightly", "notebooks", "films", "bench", "soak", "gpu-live", "evaluate"):
         assert f"make {command}" in text
 
 

@@ -274,6 +274,23 @@ engine.trace.save("run.jsonl")
 replay(EventLog.load("run.jsonl")) == replay(engine.trace)
 
 # %% [markdown]
+# ## As a film
+#
+# A trace can also be played as a film. Six films come with the course. Here is a frame of each.
+
+# %%
+from astrai.films.stills import Stills
+
+Stills()
+
+# %% [markdown]
+# Four of them play any run. To see **your** run, the one on this page, take the `#` away and run the cell. It takes
+# about half a minute, and you can go on meanwhile. In a terminal, `astrai render` makes all six.
+
+# %%
+# astrai.film("TheWholeLoop", trace=engine.trace)
+
+# %% [markdown]
 # ## Can you say why?
 #
 # Answer for yourself, then open the answer.
@@ -310,6 +327,7 @@ replay(EventLog.load("run.jsonl")) == replay(engine.trace)
 # | events, the log, replay | `astrai/trace/` |
 # | the live pictures | `astrai/widgets/` |
 # | the table and the lanes | `astrai/course/stills.py` |
+# | the films | `animations/` |
 #
 # **What others do.** vLLM and SGLang are engines for large installations. There the KV cache is cut into small pages or
 # single token positions, and a request owns a list of them; a *slot* there means one token's position. Here a slot is a

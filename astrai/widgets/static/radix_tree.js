@@ -327,13 +327,31 @@ const makeRadixTree = (() => {
       if (width > room - (index < runs.length - 1 ? 18 + 7 * String(count).length : 0)) break;
       room -= width;
       count -= run.last - run.first + 1;
-      plates.push(slotPlate(name, run.first, run.kind));
+      plates.push({ name, look: run.kind ? "slot locked" : "slot", slot: run.first });
     }
-    if (count) plates.push(h("span", { class: "slot more" }, plates.length ? `+${count}` : plural(count, "slot")));
+    if (count) plates.push({ name: plates.length ? `+${count}` : plural(count, "slot"), look: "slot more", slot: null });
     return plates;
   }
 
-  const slotPlate = (name, slot, isLocked) => h("span", { class: isLocked ? "slot locked" : "slot", "data-slot": slot }, name);
+  const slotPlate = ({ name, look, slot }) => h("span", { class: look, "data-slot": slot }, name);
+
+  // Plates that stay are changed rather than made anew.
+  function fillSlots(cell, plates) {
+    while (cell.childElementCount > plates.length) cell.lastChild.remove();
+    let there = cell.firstChild;
+    for (const plate of plates) {
+      if (!there) {
+        cell.append(slotPlate(plate));
+        continue;
+      }
+      const { name, look, slot } = plate;
+      if (there.className !== look) there.className = look;
+      if (there.firstChild.data !== name) there.firstChild.data = name;
+      if (slot === null) there.removeAttribute("data-slot");
+      else if (there.dataset.slot !== String(slot)) there.dataset.slot = slot;
+      there = there.nextSibling;
+    }
+  }
 
   // How long ago: 0 the newest, 1 recently, 2 a while ago, 3 long ago or never.
   const ageGroup = ({ age, used }) => (!used || age >= 100 ? 3 : age >= 10 ? 2 : age > 0 ? 1 : 0);
@@ -352,7 +370,8 @@ const makeRadixTree = (() => {
     const element = TEMPLATES[row.fold === undefined ? "node" : "fold"].cloneNode(true);
     element.dataset.key = row.key;
     const [edge, marks, bar, len, slots, used] = element.children;
-    return { element, cells: { lines: edge.firstChild, label: edge.lastChild, marks, bar, len, slots, used }, row, y: null, had: {} };
+    const cells = { lines: edge.firstChild, label: edge.lastChild, marks, bar, len, slots, used };
+    return { element, cells, row: null, y: null, look: null, had: {} };
   }
 
   // Calls `renew` where a cell's value is not the one it had.
@@ -370,25 +389,62 @@ const makeRadixTree = (() => {
     else one.element.setAttribute(name, value);
   }
 
-  function fillRow(one, row, { state, scale, indent, size }) {
+  function fillRow(one, row, look) {
+    const was = one.row;
     one.row = row;
-    renewed(one, "lines", `${row.level} ${row.pass} ${row.own} ${row.stem} ${indent}`, () => fillLines(one, row, indent));
-    if (row.fold === undefined) fillNode(one, row, state, scale, size);
+    if (row.fold === undefined) renewed(one, "age", row.id ? ageGroup(row) : "", (group) => (one.cells.used.dataset.age = group));
+    if (was && row.id !== 0 && one.look === look.key && isSame(row, was, look.relocked)) return;
+    one.look = look.key;
+    if (row.fold === undefined) fillNode(one, row, look);
     else fillFold(one, row);
     attribute(one, "aria-level", row.level + 1);
     attribute(one, "aria-expanded", row.fold !== undefined ? row.isOpen : row.stem ? true : null);
     const facts = `${row.text} ${row.len} ${one.had.slots} ${row.used} ${one.had.marks} ${row.count} ${row.hidden} ${row.tokens} ${row.isOpen}`;
-    renewed(one, "words", row.id === 0 ? summary(state) : facts, () => attribute(one, "aria-label", sentence(row, state)));
+    renewed(one, "words", row.id === 0 ? summary(look.state) : facts, () => attribute(one, "aria-label", sentence(row, look.state)));
+    renewed(one, "column", row.level * look.indent + 8, (x) => {
+      one.cells.lines.setAttribute("width", x + 10);
+      one.cells.lines.children[2]?.setAttribute("cx", x);
+    });
   }
 
-  function fillLines(one, row, indent) {
-    const [plain, lit, dot] = one.cells.lines.children;
-    const drawn = branchLines(row, indent);
-    renewed(one, "plain", drawn[1], (d) => plain.setAttribute("d", d));
-    renewed(one, "lit", drawn[2], (d) => lit.setAttribute("d", d));
-    renewed(one, "column", row.level * indent + 8, (x) => {
-      one.cells.lines.setAttribute("width", x + 10);
-      dot?.setAttribute("cx", x);
+  // The slots that were locked or let go between two states; the earlier one may be undefined.
+  function relockedSince(was, { slots }) {
+    return new Set(slots.flatMap(({ locked }, slot) => (locked === was?.slots[slot]?.locked ? [] : [slot])));
+  }
+
+  // Whether a row says what it said in the last draw. Its lines and its age are renewed apart from that. `relocked` are
+  // the slots that were locked or let go since.
+  function isSame(row, was, relocked) {
+    return (
+      row.len === was.len &&
+      row.used === was.used &&
+      row.start === was.start &&
+      row.matched === was.matched &&
+      row.oldest === was.oldest &&
+      row.locked === was.locked &&
+      row.parent === was.parent &&
+      row.level === was.level &&
+      !row.stem === !was.stem &&
+      row.count === was.count &&
+      row.hidden === was.hidden &&
+      row.tokens === was.tokens &&
+      row.isOpen === was.isOpen &&
+      row.hit?.request === was.hit?.request &&
+      row.hit?.len === was.hit?.len &&
+      row.text === was.text &&
+      (!row.holders || (row.holders.length === was.holders.length && row.holders.every((slot, at) => slot === was.holders[at] && !relocked.has(slot))))
+    );
+  }
+
+  // The lines of a row near sight; the others have none, as most rows are out of sight and a hit lights the lines of
+  // all that it passes.
+  function fillLines(one, indent, isNear) {
+    const { level, pass, own, stem } = one.row;
+    renewed(one, "lines", isNear ? `${level} ${pass} ${own} ${stem} ${indent}` : "", () => {
+      const [plain, lit] = one.cells.lines.children;
+      const drawn = isNear ? branchLines(one.row, indent) : ["", "", ""];
+      renewed(one, "plain", drawn[1], (d) => plain.setAttribute("d", d));
+      renewed(one, "lit", drawn[2], (d) => lit.setAttribute("d", d));
     });
   }
 
@@ -401,7 +457,7 @@ const makeRadixTree = (() => {
     attribute(one, "data-count", row.hidden);
   }
 
-  function fillNode(one, row, state, scale, size) {
+  function fillNode(one, row, { state, scale, size }) {
     const { cells } = one;
     const isRoot = row.id === 0;
     renewed(one, "text", row.text, () => cells.label.replaceChildren(...(isRoot ? ["root"] : edgeText(row.text))));
@@ -411,9 +467,8 @@ const makeRadixTree = (() => {
     renewed(one, "len", row.len, () => (cells.len.textContent = isRoot ? "" : comma(row.len)));
     const runs = runsOf(row.holders, (slot) => state.slots[slot].locked);
     const held = `${runs.map(({ first, last, kind }) => `${first}-${last}${kind ? "L" : ""}`)} ${size}`;
-    renewed(one, "slots", held, () => cells.slots.replaceChildren(...slotPlates(runs, SIZES[size].slots)));
+    renewed(one, "slots", held, () => fillSlots(cells.slots, slotPlates(runs, SIZES[size].slots)));
     renewed(one, "used", row.used, () => (cells.used.textContent = isRoot ? "" : row.used || "-"));
-    renewed(one, "age", isRoot ? "" : ageGroup(row), (group) => (cells.used.dataset.age = group));
     attribute(one, "data-node", row.id);
     attribute(one, "data-parent", row.parent);
     attribute(one, "data-holders", row.holders.join());
@@ -448,8 +503,8 @@ const makeRadixTree = (() => {
     return h(
       "div",
       { class: "legend", "aria-hidden": "true" },
-      item(slotPlate("2", null, false), "held by a free slot"),
-      item(slotPlate("2", null, true), "locked: held by a running request's slot"),
+      item(slotPlate({ name: "2", look: "slot", slot: null }), "held by a free slot"),
+      item(slotPlate({ name: "2", look: "slot locked", slot: null }), "locked: held by a running request's slot"),
       item(h("span", { class: "mark hit" }, roleOf("hit").letter), "the last hit"),
       item(h("span", { class: "mark" }, "oldest"), "the leaf to go first"),
     );
@@ -498,12 +553,12 @@ const makeRadixTree = (() => {
       const isMoving = next.animate && drawnSeq !== null && state.seq >= drawnSeq && !reducedMotion();
       const news = isMoving ? state.news.filter(({ seq }) => seq >= drawnSeq) : [];
       const before = new Map(isMoving ? [...kept].map(([key, { y }]) => [key, y]) : []);
+      const relocked = relockedSince(view?.state, state);
       if (!isMoving) ghosts.replaceChildren();
       view = next;
       drawnSeq = state.seq;
       rows = outline(state, opened);
-      const look = layOut(state);
-      const removed = place(look);
+      const removed = place({ ...layOut(state), relocked });
       if (isMoving) move(before, removed, news);
       say(lastNews(state), !next.animate);
       if (pointed !== null) (kept.has(pointed) ? showTip : hideTip)(pointed);
@@ -530,7 +585,7 @@ const makeRadixTree = (() => {
         len.className = used.className = "right";
         columns.replaceChildren(whole, h("span", {}), where, len, slots, used);
       }
-      return { state, scale, indent, size: name };
+      return { state, scale, indent, size: name, key: `${scale} ${indent} ${name}` };
     }
 
     // Makes the page equal to `rows`; returns what is no longer there.
@@ -546,8 +601,10 @@ const makeRadixTree = (() => {
       rows.forEach((row, index) => {
         if (!kept.has(row.key)) kept.set(row.key, makeRow(row));
         const one = kept.get(row.key);
+        const y = index * ROW;
         fillRow(one, row, look);
-        one.y = index * ROW;
+        fillLines(one, indent, isNear(y) || (one.y !== null && inSight(one.y))); // in sight: it may slide from there
+        one.y = y;
         if (at && one.element === at.nextSibling) at = one.element; // what it skips comes later
         if (one.element === at) at = at.nextSibling;
         else tree.insertBefore(one.element, at);
@@ -584,6 +641,7 @@ const makeRadixTree = (() => {
     // --- movement: only what is in sight, LONGEST at most, and never a part of what is drawn ---------------------------
 
     const inSight = (y) => y > scrolled - ROW && y < scrolled + TALLEST;
+    const isNear = (y) => Math.abs(y - scrolled) < 2 * TALLEST;
 
     function move(before, removed, news) {
       const of = (kind) => news.filter((item) => item.kind === kind);
@@ -729,6 +787,7 @@ const makeRadixTree = (() => {
     });
     scroll.addEventListener("scroll", () => {
       scrolled = scroll.scrollTop;
+      for (const one of kept.values()) if (isNear(one.y)) fillLines(one, indent, true);
       markMore();
       if (pointed !== null) showTip(pointed);
     });

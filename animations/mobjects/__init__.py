@@ -1,0 +1,1 @@
+"""The shapes of the films: plain data in, animations out."""
