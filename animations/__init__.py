@@ -30,6 +30,7 @@ FILMS: dict[str, FilmInfo] = {
             "The five layers of the engine, from the HTTP server to the transformer; a request travels down and its "
             "tokens travel up.",
             "architecture",
+            still=0.36,
         ),
         FilmInfo(
             "TheWholeLoop",
@@ -37,6 +38,7 @@ FILMS: dict[str, FilmInfo] = {
             "Six chats go through the engine's four phases: they wait, get a slot, are prefilled, decoded, and leave.",
             "the_whole_loop",
             "six_chats",
+            still=0.72,
         ),
         FilmInfo(
             "LowestSetBit",
@@ -44,6 +46,7 @@ FILMS: dict[str, FilmInfo] = {
             "The slot allocator's mask, bit by bit: how one expression finds the lowest free slot.",
             "lowest_set_bit",
             "eight_slots",
+            still=0.5,
         ),
         FilmInfo(
             "FourPhases",
@@ -51,6 +54,7 @@ FILMS: dict[str, FilmInfo] = {
             "The same requests twice: static batching waits for the slowest, continuous batching refills at once.",
             "four_phases",
             "six_chats",
+            still=0.96,
         ),
         FilmInfo(
             "SplitTheEdge",
@@ -58,12 +62,14 @@ FILMS: dict[str, FilmInfo] = {
             "The radix tree of cached prompts grows by splits, answers hits, and forgets leaf by leaf.",
             "split_the_edge",
             "small_cache",
+            still=0.83,
         ),
         FilmInfo(
             "TheGhostPrefix",
             "The ghost prefix",
             "A stale note of what a slot held, the wrong words it would give, and the version check that stops it.",
             "the_ghost_prefix",
+            still=0.93,
         ),
     )
 }

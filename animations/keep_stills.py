@@ -15,7 +15,6 @@ from PIL import Image
 from . import FILMS
 
 STILLS = Path(__file__).parent / "stills"
-COLORS = 64  # a still is flat colours and text
 
 
 def keep(rendered: Path) -> None:
@@ -26,11 +25,16 @@ def keep(rendered: Path) -> None:
     """
     STILLS.mkdir(exist_ok=True)
     for info in FILMS.values():
-        picture = _frame(rendered / f"{info.name}.mp4", info.still)
-        picture.quantize(COLORS, dither=Image.Dither.NONE).save(STILLS / f"{info.name}.png", optimize=True)
+        still = _frame(rendered / f"{info.name}.mp4", info.still).point(_flat)
+        still.save(STILLS / f"{info.name}.png", optimize=True)
         shutil.copyfile(rendered / f"{info.name}.gif", STILLS / f"{info.name}.gif")
         sizes = [(STILLS / f"{info.name}.{kind}").stat().st_size / 1000 for kind in ("png", "gif")]
         print(f"{info.name}: still {sizes[0]:,.0f} kB, GIF {sizes[1]:,.0f} kB")
+
+
+def _flat(level: int) -> int:
+    """The next of 52 levels: a video is a little noisy where the film is flat, and noise makes a PNG large."""
+    return min(255, (level + 2) // 5 * 5 + 2)
 
 
 def _frame(video: Path, share: float) -> Image.Image:

@@ -23,7 +23,7 @@ class Stills:
                 picture = still.convert("RGB").resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
             sheet.paste(picture, (place % COLUMNS * (WIDTH + GAP), place // COLUMNS * (HEIGHT + GAP)))
         picture = io.BytesIO()
-        sheet.quantize(64, dither=Image.Dither.NONE).save(picture, "png", optimize=True)
+        sheet.save(picture, "png", optimize=True)
         return picture.getvalue()
 
     def __repr__(self) -> str:

@@ -371,7 +371,7 @@ const makeRadixTree = (() => {
     element.dataset.key = row.key;
     const [edge, marks, bar, len, slots, used] = element.children;
     const cells = { lines: edge.firstChild, label: edge.lastChild, marks, bar, len, slots, used };
-    return { element, cells, row: null, y: null, look: null, had: {} };
+    return { element, cells, row: null, y: null, size: null, had: {} };
   }
 
   // Calls `renew` where a cell's value is not the one it had.
@@ -392,19 +392,14 @@ const makeRadixTree = (() => {
   function fillRow(one, row, look) {
     const was = one.row;
     one.row = row;
-    if (row.fold === undefined) renewed(one, "age", row.id ? ageGroup(row) : "", (group) => (one.cells.used.dataset.age = group));
-    if (was && row.id !== 0 && one.look === look.key && isSame(row, was, look.relocked)) return;
-    one.look = look.key;
+    if (was && row.id !== 0 && one.size === look.size && isSame(row, was, look.relocked)) return;
+    one.size = look.size;
     if (row.fold === undefined) fillNode(one, row, look);
     else fillFold(one, row);
     attribute(one, "aria-level", row.level + 1);
     attribute(one, "aria-expanded", row.fold !== undefined ? row.isOpen : row.stem ? true : null);
     const facts = `${row.text} ${row.len} ${one.had.slots} ${row.used} ${one.had.marks} ${row.count} ${row.hidden} ${row.tokens} ${row.isOpen}`;
     renewed(one, "words", row.id === 0 ? summary(look.state) : facts, () => attribute(one, "aria-label", sentence(row, look.state)));
-    renewed(one, "column", row.level * look.indent + 8, (x) => {
-      one.cells.lines.setAttribute("width", x + 10);
-      one.cells.lines.children[2]?.setAttribute("cx", x);
-    });
   }
 
   // The slots that were locked or let go between two states; the earlier one may be undefined.
@@ -412,13 +407,12 @@ const makeRadixTree = (() => {
     return new Set(slots.flatMap(({ locked }, slot) => (locked === was?.slots[slot]?.locked ? [] : [slot])));
   }
 
-  // Whether a row says what it said in the last draw. Its lines and its age are renewed apart from that. `relocked` are
+  // Whether a row says what it said in the last draw. Its shapes are renewed apart from that. `relocked` are
   // the slots that were locked or let go since.
   function isSame(row, was, relocked) {
     return (
       row.len === was.len &&
       row.used === was.used &&
-      row.start === was.start &&
       row.matched === was.matched &&
       row.oldest === was.oldest &&
       row.locked === was.locked &&
@@ -436,15 +430,26 @@ const makeRadixTree = (() => {
     );
   }
 
-  // The lines of a row near sight; the others have none, as most rows are out of sight and a hit lights the lines of
-  // all that it passes.
-  function fillLines(one, indent, isNear) {
-    const { level, pass, own, stem } = one.row;
-    renewed(one, "lines", isNear ? `${level} ${pass} ${own} ${stem} ${indent}` : "", () => {
-      const [plain, lit] = one.cells.lines.children;
-      const drawn = isNear ? branchLines(one.row, indent) : ["", "", ""];
-      renewed(one, "plain", drawn[1], (d) => plain.setAttribute("d", d));
-      renewed(one, "lit", drawn[2], (d) => lit.setAttribute("d", d));
+  // What a row shows beside its words: lines, bars, the colour of its age. Only rows near sight have them: a hit lights
+  // the lines of all rows that it passes, and a use ages all that were not used, which is most of a large tree.
+  function fillShapes(one, { indent, scale }, isNear) {
+    const { cells, row } = one;
+    const lines = isNear ? `${row.level} ${row.pass} ${row.own} ${row.stem} ${indent}` : "";
+    renewed(one, "lines", lines, () => fillLines(one, lines ? branchLines(row, indent) : ["", "", ""], row.level * indent + 8));
+    if (row.fold !== undefined) return;
+    const barOf = (len) => (isNear && len ? `${row.start} ${len} ${scale}` : "");
+    renewed(one, "bar", barOf(row.len), (known) => fillBar(cells.bar.firstChild, row.start, known && row.len, scale));
+    renewed(one, "lit bar", barOf(row.matched), (known) => fillBar(cells.bar.lastChild, row.start, known && row.matched, scale));
+    renewed(one, "age", isNear && row.id ? ageGroup(row) : "", (group) => (cells.used.dataset.age = group));
+  }
+
+  function fillLines(one, [, plainly, brightly], column) {
+    const [plain, lit, dot] = one.cells.lines.children;
+    renewed(one, "plain", plainly, (d) => plain.setAttribute("d", d));
+    renewed(one, "lit", brightly, (d) => lit.setAttribute("d", d));
+    renewed(one, "column", column, (x) => {
+      one.cells.lines.setAttribute("width", x + 10);
+      dot?.setAttribute("cx", x);
     });
   }
 
@@ -457,13 +462,11 @@ const makeRadixTree = (() => {
     attribute(one, "data-count", row.hidden);
   }
 
-  function fillNode(one, row, { state, scale, size }) {
+  function fillNode(one, row, { state, size }) {
     const { cells } = one;
     const isRoot = row.id === 0;
     renewed(one, "text", row.text, () => cells.label.replaceChildren(...(isRoot ? ["root"] : edgeText(row.text))));
     renewed(one, "marks", `${row.hit ? `${row.hit.request} ${row.hit.len}` : ""} ${row.oldest} ${size}`, () => fillMarks(cells.marks, row, size));
-    renewed(one, "bar", `${row.start} ${row.len} ${scale}`, () => fillBar(cells.bar.firstChild, row.start, row.len, scale));
-    renewed(one, "lit bar", row.matched ? `${row.start} ${row.matched} ${scale}` : "", () => fillBar(cells.bar.lastChild, row.start, row.matched, scale));
     renewed(one, "len", row.len, () => (cells.len.textContent = isRoot ? "" : comma(row.len)));
     const runs = runsOf(row.holders, (slot) => state.slots[slot].locked);
     const held = `${runs.map(({ first, last, kind }) => `${first}-${last}${kind ? "L" : ""}`)} ${size}`;
@@ -526,6 +529,7 @@ const makeRadixTree = (() => {
     const kept = new Map(); // rows of the page by key
     const opened = new Set(); // ids whose folded branches the reader opened
     let view = null;
+    let look = null; // what all rows of the last draw share
     let rows = [];
     let drawnSeq = null;
     let current = "0"; // key of the row that Tab reaches
@@ -558,7 +562,8 @@ const makeRadixTree = (() => {
       view = next;
       drawnSeq = state.seq;
       rows = outline(state, opened);
-      const removed = place({ ...layOut(state), relocked });
+      look = { ...layOut(state), relocked };
+      const removed = place();
       if (isMoving) move(before, removed, news);
       say(lastNews(state), !next.animate);
       if (pointed !== null) (kept.has(pointed) ? showTip : hideTip)(pointed);
@@ -585,11 +590,11 @@ const makeRadixTree = (() => {
         len.className = used.className = "right";
         columns.replaceChildren(whole, h("span", {}), where, len, slots, used);
       }
-      return { state, scale, indent, size: name, key: `${scale} ${indent} ${name}` };
+      return { state, scale, indent, size: name };
     }
 
     // Makes the page equal to `rows`; returns what is no longer there.
-    function place(look) {
+    function place() {
       const focused = tree.contains(document.activeElement) ? document.activeElement : null;
       const there = new Set(rows.map(({ key }) => key));
       const removed = [...kept.values()].filter(({ row }) => !there.has(row.key));
@@ -603,7 +608,7 @@ const makeRadixTree = (() => {
         const one = kept.get(row.key);
         const y = index * ROW;
         fillRow(one, row, look);
-        fillLines(one, indent, isNear(y) || (one.y !== null && inSight(one.y))); // in sight: it may slide from there
+        fillShapes(one, look, isNear(y) || (one.y !== null && inSight(one.y))); // in sight: it may slide from there
         one.y = y;
         if (at && one.element === at.nextSibling) at = one.element; // what it skips comes later
         if (one.element === at) at = at.nextSibling;
@@ -641,7 +646,7 @@ const makeRadixTree = (() => {
     // --- movement: only what is in sight, LONGEST at most, and never a part of what is drawn ---------------------------
 
     const inSight = (y) => y > scrolled - ROW && y < scrolled + TALLEST;
-    const isNear = (y) => Math.abs(y - scrolled) < 2 * TALLEST;
+    const isNear = (y) => y > scrolled - TALLEST && y < scrolled + 2 * TALLEST;
 
     function move(before, removed, news) {
       const of = (kind) => news.filter((item) => item.kind === kind);
@@ -787,7 +792,7 @@ const makeRadixTree = (() => {
     });
     scroll.addEventListener("scroll", () => {
       scrolled = scroll.scrollTop;
-      for (const one of kept.values()) if (isNear(one.y)) fillLines(one, indent, true);
+      for (const one of kept.values()) if (isNear(one.y)) fillShapes(one, look, true);
       markMore();
       if (pointed !== null) showTip(pointed);
     });
