@@ -67,3 +67,8 @@ def test_the_keyboard_stays_at_the_bar_when_its_button_goes(page: Any) -> None:
     page.get_by_role("button", name="Back to the live engine").focus()
     page.keyboard.press("Enter")
     assert focused(page) == "Rewind this run"
+
+
+def test_a_part_looks_as_it_does_by_itself(page: Any) -> None:
+    bar = page.locator(".dashboard .radix .row:not([data-node='0']) .bar").first
+    assert bar.evaluate("element => getComputedStyle(element).height") == "10px"

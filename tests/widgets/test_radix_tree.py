@@ -362,6 +362,87 @@ def test_opened_branches_stay_open_and_hide_nothing(page: Any):
     assert page.locator(f"[data-fold='{name}']").get_attribute("aria-expanded") == "false"
 
 
+IN_SIGHT = """place => {
+    const box = place.querySelector(".scroll").getBoundingClientRect();
+    return [...place.querySelectorAll("[role=treeitem]")].filter(row => {
+        const { top, bottom } = row.getBoundingClientRect();
+        return bottom > box.top && top < box.bottom;
+    });
+}"""
+SHAPES = """async ([states, top]) => {
+    const inSight = (IN_SIGHT);
+    const fresh = document.body.appendChild(document.createElement("div"));
+    const other = makeRadixTree(fresh, {});
+    for (const [index, state] of states.entries()) {
+        tree.draw({ state, animate: index > 0 });
+        host.querySelectorAll("[data-fold][aria-expanded=false]").forEach(fold => fold.click());
+    }
+    other.draw({ state: states.at(-1), animate: false });
+    for (const fold of host.querySelectorAll("[data-fold][aria-expanded=true]"))
+        fresh.querySelector(`[data-fold="${fold.dataset.fold}"]`).click();
+    document.getAnimations().forEach(animation => animation.finish());
+    const shown = [];
+    for (const place of [host, fresh]) {
+        place.querySelector(".scroll").scrollTop = top;
+        await new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+        shown.push(inSight(place));
+    }
+    other.destroy();
+    fresh.remove();
+    const [drawn, expected] = shown;
+    const isBare = row => !row.querySelector("path[d^=M]") || (row.dataset.node && !row.querySelector(".bar i[style]"));
+    const differing = drawn.filter((row, at) => !row.isEqualNode(expected[at]));
+    return { rows: drawn.length, bare: drawn.filter(isBare).length, differing: differing.map(row => row.outerHTML) };
+}""".replace("IN_SIGHT", IN_SIGHT)
+
+
+def test_a_slot_that_is_let_go_alone_is_told_of(page: Any):
+    state = large()[-1]
+    slot = next(slot for node in state["nodes"].values() if len(node["holders"]) > 1 for slot in node["holders"])
+    slots = [*state["slots"]]
+    slots[slot] = slots[slot] | {"locked": not slots[slot]["locked"]}
+    later = state | {"slots": slots}
+    drawn = page.evaluate(DRAW, [state, later])[1]
+    assert [row["label"] for row in drawn[1:]] == [row["label"] for row in expected(later)[1:]]
+
+
+def open_folds(page: Any) -> None:
+    for _ in range(page.locator("[data-fold]").count()):
+        page.locator("[data-fold][aria-expanded=false]").first.click()
+
+
+@pytest.mark.parametrize("top", [300, 900, 10_000])
+def test_a_row_that_comes_into_sight_has_its_lines_and_bars(page: Any, top: int):
+    shown = page.evaluate(SHAPES, [large()[-6:], top])
+    assert 15 <= shown["rows"] <= 17
+    assert (shown["bare"], shown["differing"]) == (0, [])
+
+
+def test_rows_away_from_sight_have_no_lines(page: Any):
+    show(page, large()[-1])
+    open_folds(page)
+    show(page, large()[-1])
+    drawn, top = page.evaluate("""() => [
+        [...host.querySelectorAll("[role=treeitem]")].map(row => row.querySelector("path[d^=M]") !== null),
+        host.querySelector(".scroll").scrollTop,
+    ]""")
+    height = 15.5 * 26
+    assert len(drawn) > 80
+    assert drawn == [top - height < 26 * index < top + 2 * height for index in range(len(drawn))]
+
+
+def test_a_tree_that_is_moved_within_the_page_has_lines_where_it_stands(page: Any):
+    show(page, large()[-1])
+    open_folds(page)
+    page.evaluate("host.querySelector('.scroll').scrollTop = 10_000")
+    page.wait_for_function("host.querySelector('[role=treeitem]:last-child path[d^=M]') !== null")
+    show(page, large()[-1])
+    assert page.locator("[role=treeitem] path").first.get_attribute("d") == ""
+    page.evaluate("document.body.appendChild(document.createElement('div')).append(host)")
+    page.wait_for_function(f"() => ({IN_SIGHT})(host).every(row => row.querySelector('path[d^=M]'))")
+    assert page.evaluate("host.querySelector('.scroll').scrollTop") == 0
+
+
 def active(page: Any) -> str:
     return page.evaluate("document.activeElement.dataset.key ?? ''")
 

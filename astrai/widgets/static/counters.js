@@ -1,6 +1,8 @@
 // The figures of a run in a row: how fast, how soon, how much was found in the cache, who runs and who waits.
 // All of them are as of the view's own step; in a scripted run, where times mean nothing, there are no times.
 
+const shortFigures = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 }); // made once: making one is slow
+
 function makeCounters(host) {
   const sheet = `
 .counters { container-type: inline-size; }
@@ -119,7 +121,7 @@ function makeCounters(host) {
     return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
   }
 
-  const short = (n) => (n < 100_000 ? comma(n) : Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 }).format(n));
+  const short = (n) => (n < 100_000 ? comma(n) : shortFigures.format(n));
 
   function milliseconds(value) {
     return value < 10000 ? `${value < 100 ? value.toFixed(1) : comma(Math.round(value))} ms` : `${(value / 1000).toFixed(1)} s`;

@@ -435,6 +435,7 @@ const makePhaseTimeline = (() => {
     let view = null;
     let now = null; // what the last draw showed and where, for pointers, keys and tips
     let colors = {};
+    let width = null; // of the host; kept, since asking the page for it would make it lay itself out
     let open = false; // whether all requests are shown, however low their rows
     let over = null; // {step, request} under the pointer or the focus, null for what is not
     let active = null; // the request whose head is in the tab order
@@ -458,7 +459,10 @@ const makePhaseTimeline = (() => {
       for (const name of ["bg", "text", "line", "soft", "faint", "focus"]) colors[name] = style.getPropertyValue(`--ai-${name}`).trim();
       redraw();
     });
-    const resized = new ResizeObserver(() => Math.floor(host.clientWidth) !== now?.width && redraw());
+    const resized = new ResizeObserver(() => {
+      width = Math.floor(host.clientWidth);
+      if (width !== now?.width) redraw();
+    });
     resized.observe(host);
 
     function redraw() {
@@ -467,7 +471,7 @@ const makePhaseTimeline = (() => {
 
     function draw(next) {
       view = next;
-      const width = Math.floor(host.clientWidth);
+      width ??= Math.floor(host.clientWidth);
       now = width < 200 ? null : layOut(width);
       if (!now) return; // not on the screen: the observer draws it when it is
       pen.fit(now.width, now.height);

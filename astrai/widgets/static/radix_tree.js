@@ -1,7 +1,8 @@
 // RadixTree: an outline with one row a node: the text of its edge, where its tokens lie, which slots hold it and when
 // it was used last. It draws states.
 //
-// Rows are kept by node and renewed cell by cell, so a draw costs what has changed. Movements, fading and the walk of a
+// Rows are kept by node and renewed cell by cell, and away from sight they have no lines and bars, so a draw costs what
+// has changed. Movements, fading and the walk of a
 // hit are animations on top: the page itself is true at once. Which rows there are is told in astrai/widgets/outline.py
 // too, for the SVG and the text, by the same rules.
 //
@@ -434,12 +435,12 @@ const makeRadixTree = (() => {
   // the lines of all rows that it passes, and a use ages all that were not used, which is most of a large tree.
   function fillShapes(one, { indent, scale }, isNear) {
     const { cells, row } = one;
-    const lines = isNear ? `${row.level} ${row.pass} ${row.own} ${row.stem} ${indent}` : "";
-    renewed(one, "lines", lines, () => fillLines(one, lines ? branchLines(row, indent) : ["", "", ""], row.level * indent + 8));
+    const known = isNear ? `${row.level} ${row.pass} ${row.own} ${row.stem} ${indent}` : "";
+    renewed(one, "lines", known, () => (isNear ? fillLines(one, branchLines(row, indent), row.level * indent + 8) : fillLines(one, ["", "", ""], 8)));
     if (row.fold !== undefined) return;
     const barOf = (len) => (isNear && len ? `${row.start} ${len} ${scale}` : "");
-    renewed(one, "bar", barOf(row.len), (known) => fillBar(cells.bar.firstChild, row.start, known && row.len, scale));
-    renewed(one, "lit bar", barOf(row.matched), (known) => fillBar(cells.bar.lastChild, row.start, known && row.matched, scale));
+    renewed(one, "bar", barOf(row.len), (isThere) => fillBar(cells.bar.firstChild, row.start, isThere && row.len, scale));
+    renewed(one, "lit bar", barOf(row.matched), (isThere) => fillBar(cells.bar.lastChild, row.start, isThere && row.matched, scale));
     renewed(one, "age", isNear && row.id ? ageGroup(row) : "", (group) => (cells.used.dataset.age = group));
   }
 
@@ -627,6 +628,13 @@ const makeRadixTree = (() => {
       attribute(kept.get(current), "tabindex", "0");
     }
 
+    // What has come into sight, or near to it, since the page was scrolled.
+    function lookAround() {
+      scrolled = scroll.scrollTop;
+      for (const one of kept.values()) if (isNear(one.y)) fillShapes(one, look, true);
+      markMore();
+    }
+
     // Shows that there are rows below the lower border.
     function markMore() {
       scroll.classList.toggle("more", rows.length * ROW - scrolled > TALLEST + 1);
@@ -791,10 +799,12 @@ const makeRadixTree = (() => {
       if (one && (one.row.fold !== undefined || slot !== undefined)) act(one.row, slot === undefined ? undefined : Number(slot));
     });
     scroll.addEventListener("scroll", () => {
-      scrolled = scroll.scrollTop;
-      for (const one of kept.values()) if (isNear(one.y)) fillShapes(one, look, true);
-      markMore();
+      lookAround();
       if (pointed !== null) showTip(pointed);
+    });
+    // A host that is moved within the page stands at its top again, and no scroll event tells of it.
+    tree.addEventListener("contentvisibilityautostatechange", (event) => {
+      if (!event.skipped && kept.get(keyOf(event))?.had.lines === "") lookAround();
     });
 
     return {
