@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from manim import UP, Animation, FadeIn, ReplacementTransform, Scene, config
@@ -51,6 +52,7 @@ class Film(Scene):
         """Called by manim."""
         self.camera.background_color = BACKGROUND
         self.story()
+        self._write_subtitles()
 
     def beat(self, caption: str, *animations: Animation | Any, seconds: float = 1.0, pause: float = 0.7) -> None:
         """Say something, move for so many ``seconds`` and rest for ``pause``, or longer where there is more to read.
@@ -70,7 +72,7 @@ class Film(Scene):
         start = float(self.renderer.time)
         beat = Beat(start, start + length, caption)
         self.beats.append(beat)
-        self._say(caption, length)
+        self._say(caption)
         if self.on_beat:
             self.on_beat(beat)
         if animations:
@@ -88,8 +90,7 @@ class Film(Scene):
         self.beat(caption, ReplacementTransform(title, top), seconds=0.7, pause=0.3)
         return top
 
-    def _say(self, caption: str, length: float) -> None:
-        self.add_subcaption(caption, duration=length)
+    def _say(self, caption: str) -> None:
         if caption == self.caption.text:
             self.bring_to_front(self.caption)
             return
@@ -98,6 +99,13 @@ class Film(Scene):
         if self.caption.width > LONGEST_CAPTION:
             raise ValueError(f"a caption takes one line, and this one is too long for it: {caption!r}")
         self.add(self.caption)
+
+    def _write_subtitles(self) -> None:
+        """One for each stretch of beats that say the same, from its start to the start of the next."""
+        now = float(self.renderer.time)
+        said = [(caption, next(same).start) for caption, same in groupby(self.beats, key=lambda beat: beat.caption)]
+        for (caption, start), end in zip(said, [*(start for _, start in said[1:]), now], strict=True):
+            self.add_subcaption(caption, duration=end - start, offset=start - now)
 
 
 def readable_labels(scene: Scene) -> list[Label]:

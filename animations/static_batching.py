@@ -7,8 +7,9 @@ from itertools import groupby
 from astrai.inference.scheduler import InferenceScheduler
 from astrai.trace import events as e
 from astrai.trace.log import EventLog
+from astrai.trace.replay import Replayer
 
-Work = dict[int, dict[int, tuple[str, int]]]  # by step, then by slot: what it did for which request
+Work = dict[int, dict[int, tuple[str, int]]]  # by step, then by slot that has an owner: what it did for which request
 
 
 class StaticScheduler(InferenceScheduler):
@@ -25,14 +26,34 @@ class StaticScheduler(InferenceScheduler):
 
 
 def work_of(log: EventLog) -> Work:
-    """What each slot did in each step."""
-    work: Work = {}
-    for step, records in groupby(log.records, key=lambda record: record.step):
+    """What each slot did in each step for its owner: ``prefill``, ``decode``, or only ``owned``."""
+    view = log.view()
+    replayer, work = Replayer.from_snapshot(view.base, view.first_seq), {}
+    for step, records in groupby(view.records, key=lambda record: record.step):
+        done: dict[int, str] = {}
         for record in records:
+            replayer.apply(record.event)
             match record.event:
-                case e.TokensDecoded(request_ids=request_ids, slots=slots):
-                    for request_id, slot in zip(request_ids, slots, strict=True):
-                        work.setdefault(step, {}).setdefault(slot, ("decode", request_id))
-                case e.Prefilled(request_id=request_id, slot=slot):
-                    work.setdefault(step, {})[slot] = ("prefill", request_id)
+                case e.TokensDecoded(slots=slots):
+                    done = dict.fromkeys(slots, "decode") | done
+                case e.Prefilled(slot=slot):
+                    done[slot] = "prefill"
+        owned = {slot.slot: slot.request_id for slot in replayer.snapshot().slots if slot.request_id is not None}
+        if owned:
+            work[step] = {slot: (done.get(slot, "owned"), request_id) for slot, request_id in owned.items()}
     return work
+
+
+def answers(log: EventLog) -> dict[int, list[int]]:
+    """The tokens that each request got."""
+    got: dict[int, list[int]] = {}
+    for record in log.records:
+        match record.event:
+            case e.RequestArrived(request_id):
+                got[request_id] = []
+            case e.FirstTokenSampled(request_id, token_id):
+                got[request_id].append(token_id)
+            case e.TokensDecoded(request_ids=request_ids, token_ids=token_ids):
+                for request_id, token_id in zip(request_ids, token_ids, strict=True):
+                    got[request_id].append(token_id)
+    return got

@@ -9,11 +9,11 @@ from manim import UP, Animation, FadeIn, FadeOut
 from astrai.trace import events as e
 
 from .film import TOP
-from .loop_words import News, told
+from .loop_words import BRIEFLY, News, last_words, told
 from .mobjects.bar import Span
 from .mobjects.legend import Legend
 from .mobjects.phase_dial import PhaseDial
-from .mobjects.queue import Queue
+from .mobjects.queue import MOST_CARDS, Queue
 from .mobjects.request_card import OwnerTag
 from .mobjects.slot_row import SlotRow
 from .style import BODY, HEADING, LINE, Label, fitted_end, put_left
@@ -23,7 +23,7 @@ LEFT, RIGHT = -6.85, 6.85
 QUEUE_WIDTH, ROWS_LEFT = 3.5, -2.95
 QUEUE_TOP = 1.6
 ROWS_TOP, ROWS_HEIGHT, MOST_ROWS = 1.6, 4.6, 4
-LEGEND_Y = -2.95
+MORE_Y, LEGEND_Y = -2.35, -2.95
 LONGEST = 72.0  # seconds: a longer run is shown up to here
 
 
@@ -38,13 +38,14 @@ class TheWholeLoop(TraceScene):
         self.tags: dict[int, OwnerTag] = {}
         self.lines: dict[int, Label] = {}
         self.news: list[News] = []  # of this phase
+        self.more = Label("")
         self.title("The whole loop", "A language model engine serves many chats at once. How?")
         self._set_stage()
         for step in self.play_steps():
             if self.renderer.time > LONGEST and step != self.steps[-1]:
                 self.beat(f"The run goes on, to step {self.steps[-1]}: always the same four phases.", pause=3.0)
                 return
-        self.beat("All have their answers. The slots are free, and remember: that is the cache.", pause=3.0)
+        self.beat(last_words(self.view.snapshot()), *self.dial.point_at(None), seconds=0.5, pause=3.0)
 
     def _set_stage(self) -> None:
         used = sorted({r.event.slot for r in self.records if isinstance(r.event, e.RequestAdmitted)})
@@ -63,7 +64,7 @@ class TheWholeLoop(TraceScene):
         queue = put_left(Label("waiting", BODY, LINE), LEFT, QUEUE_TOP + 0.5)
         for slot, row in self.rows.items():
             row.tell(slots[slot])
-        some = "" if len(slots) == len(self.rows) else f" {len(self.rows)} of {len(slots)} are shown."
+        some = "" if len(slots) == len(self.rows) else f" Shown: {len(self.rows)} of {len(slots)}."
         self.beat(
             f"A slot is a row of the cache, with room for one running chat.{some}",
             *(FadeIn(row) for row in self.rows.values()),
@@ -88,35 +89,31 @@ class TheWholeLoop(TraceScene):
         self.counter = put_left(Label(f"step {event.step}", HEADING), LEFT, TOP)
         self.add(self.counter)
 
-    def on_request_arrived(self, event: e.RequestArrived) -> None:
-        """A new card at the end of the queue."""
-        self.queue.arrive(event.request_id, self.asked(event.prompt_ids))
-
     def on_prefix_copied(self, event: e.PrefixCopied) -> None:
         """What is copied will be seen to fly."""
         if {event.src, event.dst} <= self.rows.keys():
             self.copies.append(event)
 
     def on_event(self, event: e.Event) -> None:
-        """What is to be said of it."""
-        if news := told(event):
+        """What is to be said of it, where it can be seen."""
+        news = told(event, self.view.snapshot())
+        if news and (news.slot is None or news.slot in self.rows):
             self.news.append(news)
 
     def on_phase_ended(self, event: e.PhaseEnded) -> None:
-        """Show what the phase did. What was not seen before is told at leisure; a plain decode is a short beat."""
-        moves = self.dial.point_at(event.phase) + self._moves()
+        """Show what the phase did. What was not seen before is told at leisure, all else in short beats."""
+        moves = self._moves()
         new = {news.kind: news for news in self.news if news.kind not in self.explained}
         self.explained |= new.keys()
+        if moves or new:
+            moves = self.dial.point_at(event.phase) + moves
         for news in new.values():
             self.beat(news.caption, *moves, seconds=0.9, pause=news.pause)
             moves = []
-        if event.phase == "decode" and "decode" not in self.explained:
-            self.explained.add("decode")
-            self.beat("Decode: each running chat gets one more token, all in one pass.", *moves, pause=2.4)
-        elif self.news and not new and event.phase != "decode":
+        if moves and (event.phase == "decode" or not self.news):
+            self.beat(BRIEFLY[event.phase], *moves, seconds=0.35, pause=0.1)
+        elif moves:
             self.beat(self.news[-1].caption, *moves, seconds=0.6, pause=1.0)
-        elif event.phase == "decode" and moves:
-            self.beat("Decode: one more token for each.", *moves, seconds=0.35, pause=0.1)
         self.news.clear()
 
     def _moves(self) -> list[Animation]:
@@ -127,8 +124,17 @@ class TheWholeLoop(TraceScene):
             piece = Span("copied", 0, copy.length, self.rows[copy.src])
             moves.append(FadeOut(piece, shift=(self.rows[copy.dst].y - self.rows[copy.src].y) * UP))
         self.copies.clear()
+        for request_id in state["waiting"]:  # those that came before the log begins
+            self.queue.arrive(request_id, self.asked(self.view.snapshot().request(request_id).prompt_ids))
+        self._count_the_others(len(state["waiting"]) - MOST_CARDS)
         places = {s["owner"]: self.rows[n].name.get_center() for n, s in enumerate(state["slots"]) if n in self.rows}
         return moves + self.queue.tell(state["waiting"], places) + self._owner_moves(state)
+
+    def _count_the_others(self, count: int) -> None:
+        self.remove(self.more)
+        self.more = put_left(Label(f"and {count} more" if count > 0 else "", BODY, LINE), LEFT, MORE_Y)
+        if count > 0:
+            self.add(self.more)
 
     def _owner_moves(self, state: dict[str, Any]) -> list[Animation]:
         moves: list[Animation] = []

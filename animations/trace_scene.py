@@ -36,7 +36,7 @@ class TraceScene(Film):
 
     def __init__(self, trace: EventLog | None = None, quick: bool = False, **settings: Any) -> None:
         super().__init__(quick=quick, **settings)
-        self.log = trace or kept_trace(FILMS[type(self).__name__].trace)
+        self.log = kept_trace(FILMS[type(self).__name__].trace) if trace is None else trace
         seen = self.log.view()
         self.view = RunView.of(self.log, Run.open(self.log).decode, seen, keep_steps=None)
         self.records = seen.records

@@ -1,6 +1,8 @@
-"""A slot over time: one place a step, with the number of the request that had it."""
+"""A slot over time: one place a step, with the number of the request that owned it."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from manim import Animation, FadeIn
 
@@ -8,10 +10,11 @@ from ..style import BODY, INK, Label, put_center, put_left
 from .bar import Bar
 
 HEAD = 1.0  # from the lane's left edge to the first step
+FEWEST_STEPS, GAP = 8, 0.05
 
 
 class Lane(Bar):
-    """Room for ``steps`` steps. ``owner`` is the request whose number stands last, while its bar goes on."""
+    """Room for ``steps`` steps. A request's number stands above its first place."""
 
     def __init__(self, slot: int, left: float, y: float, width: float, steps: int) -> None:
         super().__init__(left + HEAD, y, width - HEAD, steps, tall=0.3)
@@ -21,7 +24,7 @@ class Lane(Bar):
         self.add(put_left(Label(f"slot {slot}", BODY, bold=True), left, y))
 
     def step(self, work: tuple[str, int] | None) -> list[Animation]:
-        """One more step, in which the slot did ``work`` (role, request), or nothing."""
+        """One more step, in which the slot did ``work`` (role, request), or had no owner."""
         start, self.steps = self.steps, self.steps + 1
         if work is None:
             return []
@@ -44,3 +47,20 @@ class Lane(Bar):
         if not any(span.start <= step < round(span.end) for span in self.spans):
             return None
         return max((n.get_x(), int(n.text)) for n in self.numbers if n.get_x() < self.x_of(step + 1))[1]
+
+
+def steps_that_fit(owners: list[list[int | None]], width: float, most: int) -> int:
+    """How many steps, at most ``most``, lanes of this width can show with room for all numbers.
+
+    ``owners`` says for each lane who had the slot, step by step.
+    """
+    starts = []
+    for lane in owners:
+        new = [(step, now) for step, (before, now) in enumerate(pairwise([None, *lane])) if now not in (before, None)]
+        starts.append([(step, Label(f"{owner}", BODY, bold=True).width) for step, owner in new])
+    for steps in range(most, FEWEST_STEPS, -1):
+        unit = (width - HEAD) / steps
+        pairs = [pair for lane in starts for pair in pairwise(lane) if pair[1][0] < steps]
+        if all((b - a) * unit > (wide + wider) / 2 + GAP for (a, wide), (b, wider) in pairs):
+            return steps
+    return min(most, FEWEST_STEPS)

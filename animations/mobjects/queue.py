@@ -24,7 +24,7 @@ class Queue:
         self._texts: dict[int, str] = {}
 
     def arrive(self, request_id: int, text: str) -> None:
-        """A request joined the end of the queue; ``text`` is what it asks."""
+        """Say what a request asks: before :meth:`tell` names it for the first time."""
         self._texts[request_id] = text
 
     def tell(self, waiting: list[int], rows: dict[int, np.ndarray]) -> list[Animation]:
@@ -36,7 +36,7 @@ class Queue:
         for place, request_id in enumerate(waiting[:MOST_CARDS]):
             where = np.array([self.left + self.width / 2, self.top - place * PITCH, 0])
             if request_id not in self.cards:
-                card = RequestCard(request_id, self._texts.get(request_id, ""), self.left, self.top, self.width)
+                card = RequestCard(request_id, self._texts[request_id], self.left, self.top, self.width)
                 self.cards[request_id] = card.move_to(where)
                 moves.append(FadeIn(card, shift=0.3 * UP))
             elif abs((card := self.cards[request_id]).get_y() - where[1]) > 0.01:

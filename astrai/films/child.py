@@ -109,7 +109,10 @@ class FilmProcess:
         assert self._process.stdout is not None
         try:
             for line in self._process.stdout:
-                last = json.loads(line)
+                try:
+                    last = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise FilmError(f"{self.info.name}: its process wrote {line!r}, which is no report") from error
                 if last["kind"] == "started":
                     total = last["seconds"]
                     tell(Progress(0.0, total))
