@@ -2,25 +2,31 @@
 
 Outputs are kept, so that a reader without a kernel sees them, but only what comes out the same every time: execution
 counts, times and other volatile metadata are stripped, and an absolute path or an error refuses the build. Cells
-tagged ``volatile`` keep no output.
+tagged ``volatile`` keep no output. Of an exercise the learner's notebook holds the stub; its solution goes into
+astrai/course/solutions/NN.json, and the solved form of the whole notebook is run by the tests.
 
     python scripts/build_notebooks.py [NN_title ...]
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from astrai.course.source import Forms, exercise_id, forms
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "notebooks" / "py"
+SOLUTIONS = ROOT / "astrai" / "course" / "solutions"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -41,13 +47,58 @@ def built(source: Path) -> Path:
 
 def convert(source: Path) -> NotebookNode:
     """The learner's form of a source, without outputs. It is the same every time, down to the ids of its cells."""
-    notebook = jupytext.read(source, fmt="py:percent")
+    return _notebook(source, "learners")
+
+
+def solved(source: Path) -> NotebookNode:
+    """The same notebook with all exercises solved, for the tests."""
+    return _notebook(source, "solved")
+
+
+def solutions(source: Path) -> dict[str, str]:
+    """The solved form of each exercise cell of a source, by the exercise's id.
+
+    Raises:
+        ValueError: an id belongs to another chapter, or stands there twice.
+    """
+    found: dict[str, str] = {}
+    for cell in jupytext.read(source, fmt="py:percent").cells:
+        if cell.cell_type == "code" and "exercise" in _tags(cell):
+            name = exercise_id(_tags(cell))
+            if name in found or name[:2] != source.stem[:2]:
+                raise ValueError(f"{source.name}: {name} stands there twice, or belongs to another chapter")
+            found[name] = forms(cell.source, _tags(cell)).solved
+    return found
+
+
+def solutions_file(source: Path, folder: Path = SOLUTIONS) -> Path:
+    """Where the solutions of ``source`` go: into the package, not beside the notebooks, where they would spoil."""
+    return folder / f"{source.stem[:2]}.json"
+
+
+def write_solutions(source: Path, folder: Path = SOLUTIONS) -> None:
+    """Keep the solutions for ``astrai.course.solution``; a source without exercises has no file."""
+    path, found = solutions_file(source, folder), solutions(source)
+    if not found:
+        path.unlink(missing_ok=True)
+        return
+    folder.mkdir(exist_ok=True)
+    path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _notebook(source: Path, form: Literal["learners", "solved"]) -> NotebookNode:
     cells = []
-    for number, cell in enumerate(notebook.cells):
+    for number, cell in enumerate(jupytext.read(source, fmt="py:percent").cells):
         metadata = {name: cell.metadata[name] for name in KEPT_CELL_METADATA if name in cell.metadata}
-        make = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
-        cells.append(make(cell.source, id=f"cell-{number:02d}", metadata=metadata))
+        is_code = cell.cell_type == "code"
+        make = nbformat.v4.new_code_cell if is_code else nbformat.v4.new_markdown_cell
+        both = forms(cell.source, _tags(cell)) if is_code else Forms(cell.source, cell.source)
+        cells.append(make(getattr(both, form), id=f"cell-{number:02d}", metadata=metadata))
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+
+
+def _tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
 
 
 def execute(notebook: NotebookNode, timeout: int = 120) -> NotebookNode:
@@ -109,6 +160,7 @@ def main(names: list[str]) -> int:
     """Build the notebooks that are named, or all."""
     chosen = [source for source in sources() if not names or source.stem in names]
     for source in chosen:
+        write_solutions(source)  # first: the notebook's own cells may ask for them
         write(execute(convert(source)), built(source))
         print(f"built {built(source).relative_to(ROOT)}")
     return 0 if chosen else 1
