@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from manim import Animation
-
 from astrai.trace import events as e
-from astrai.widgets.data.texts import shown_ids
 
-from .mobjects.tree_layout import path_to
-from .trace_scene import TraceScene
-from .tree_stage import TreeStage, plain, readable
+from .mobjects.tree_layout import Nodes, path_to
+from .tree_scene import TreeScene
 
-LONGEST = 80.0  # seconds: a longer run is shown up to here
-# How long a beat of a kind is when it is told for the first time; after that, half as long.
-SECONDS = {"miss": 2.8, "part": 3.2, "whole": 3.2, "split": 3.4, "shared": 3.2, "leaf": 3.6, "answer": 3.4, "over": 3.2}
-SECONDS |= {"leaves": 3.6, "oldest": 2.4, "evicted": 2.8, "taken": 3.0}
+KEPT = {"cleanup": "The answer is kept too. But ", "prefill": "The new words are kept. But "}
 
 
-class SplitTheEdge(TraceScene):
-    """Any run: its first steps, as many as fit."""
+class SplitTheEdge(TreeScene):
+    """Any run with a tree: its first steps, as many as fit."""
 
     def story(self) -> None:
         """The title, the steps, the moral."""
-        self.told: set[str] = set()
         self.used = 0  # the node of the last walk
-        self.over = False  # whether a leaf is being evicted for want of room
+        self.copied_to: int | None = None  # the slot that the last copy went to
         self.prompts: dict[int, tuple[int, ...]] = {}
         self.title("Split the edge", "Many prompts begin with the same words. Why compute those twice?")
-        self.stage = TreeStage(self, (self.log.header.get("engine_config") or {}).get("capacity_tokens"))
-        self._tell("shared", "This is what the slots hold already: their words form a tree.")
-        for step in self.play_steps():
-            if self.renderer.time > LONGEST and step != self.steps[-1]:
-                self.beat(f"The run goes on, to step {self.steps[-1]}.", pause=1.6)
-                break
-        self.beat("What many prompts share is used often, and stays. That is the prefix cache.", pause=3.4)
+        self.prepare()
+        self.tell("shared", "This is what the slots hold already: their words form a tree.")
+        self.play_until_long()
+        if self.shared & self.stage.tree.boxes.keys():
+            self.beat("What many prompts share is used often, and stays. That is the prefix cache.", pause=3.4)
+        else:
+            self.beat("What was computed stays while there is room. That is the prefix cache.", pause=3.4)
 
-    # --- what the events say ------------------------------------------------------------------------------------------
+    # --- a prompt comes -----------------------------------------------------------------------------------------------
 
     def on_request_arrived(self, event: e.RequestArrived) -> None:
         """Remember the prompt."""
@@ -49,100 +39,111 @@ class SplitTheEdge(TraceScene):
 
     def on_prefix_matched(self, event: e.PrefixMatched) -> None:
         """Walk down the tree, edge by edge, as far as the words agree."""
-        ids, nodes, start = self._prompt(event.request_id), self._nodes(), 0
+        self.go_on()
+        ids, nodes, start = self._prompt(event.request_id), self.nodes(), 0
         path = path_to(nodes, self.used)
         whole = sum(nodes[node_id]["len"] for node_id in path) == event.length
         agrees = "all of this path is in the cache" if whole else "it begins with the same words"
-        self.stage.ask(event.request_id, self._words(ids))
+        self.stage.ask(event.request_id, self.words(ids))
         walk = "A prompt walks down the tree, as long as the words agree."
         self.beat(walk, pause=0.6)
         for node_id in path:
             end = start + nodes[node_id]["len"]
-            self.stage.find(node_id, None if end <= event.length else self._words(ids[start : event.length]))
-            self.beat(walk, pause=0.5)
+            if self.stage.find(node_id, None if end <= event.length else self.words(ids[start : event.length])):
+                self.beat(walk, pause=0.5)
             start = end
-        found, new = self._words(ids[: event.length]), self._words(ids[event.length :])
+        found, new = self.words(ids[: event.length]), self.words(ids[event.length :])
         self.stage.strip.tell((found, "hit"), (new, "miss"))
-        self._beat("whole" if whole else "part", f"Found (H): {agrees}. Only the rest is new (M).")
+        self.beat_of("whole" if whole else "part", f"Found (H): {agrees}. Only the rest is new (M).")
+
+    def on_prefix_copied(self, event: e.PrefixCopied) -> None:
+        """Remember where to."""
+        self.copied_to = event.dst
 
     def on_request_admitted(self, event: e.RequestAdmitted) -> None:
-        """A prompt of which nothing was found, or one that has just got its copy."""
-        if event.cached_len:
-            self._tell("shared", "The found words (H) are copied into another slot. Now both hold them.")
+        """A prompt of which nothing was found, or one that has just got its copy, or its slot as it was."""
+        if event.cached_len and self.copied_to == event.slot:
+            self.tell("shared", "The found words (H) are copied into another slot. Now both hold them.")
+        elif event.cached_len:
+            self.tell("shared", "Its slot held the found words (H) already. Nothing is copied.")
         else:
-            self.stage.ask(event.request_id, self._words(self._prompt(event.request_id)), "miss")
-            self._beat("miss", "A prompt comes. Nothing like it is in the cache: all of it is new (M).")
+            self.go_on()
+            ids = self._prompt(event.request_id)
+            self.stage.ask(event.request_id, self.words(ids), "miss")
+            alike = any(not node.parent_id and node.token_ids[0] == ids[0] for node in self.view.snapshot().nodes)
+            why = "All of it is computed (M)." if alike else "Nothing like it is in the cache: all of it is new (M)."
+            self.beat_of("miss", f"A prompt comes. {why}")
+        self.copied_to = None
+
+    # --- the tree changes ---------------------------------------------------------------------------------------------
 
     def on_node_split(self, event: e.NodeSplit) -> None:
         """The edge is cut in two."""
         if self.stage.lit.pop(event.node_id, None):
             self.stage.lit[event.upper_id] = ("hit", 1.0)
-        self._tell("split", "Split: the edge is cut where the two prompts part.")
+        self.tell("split", "Split: the edge is cut where the two prompts part.")
 
     def on_node_inserted(self, event: e.NodeInserted) -> None:
         """New words."""
         self.stage.lit[event.node_id] = ("miss", 1.0)
 
     def on_node_merged(self, event: e.NodeMerged) -> None:
-        """An edge goes on."""
+        """An edge goes on, or two that were drawn become one."""
         self.stage.lit.pop(event.child_id, None)
-        self.stage.lengthen(event.node_id, self._nodes()[event.node_id]["text"])
+        self.stage.lengthen(event.node_id, self.nodes()[event.node_id]["text"])
+        if event.child_id in self.stage.tree.boxes:
+            self.tell("merged", "The same slots hold both edges now: they become one.")
 
     def on_slot_truncated(self, event: e.SlotTruncated) -> None:
-        """Too many tokens: who was used longest ago?"""
-        self.over, nodes = True, self._nodes()
-        count = sum(node["len"] for node in nodes.values())
-        self._tell("over", f"The answer is kept too. But {count} tokens are too many: {self.stage.capacity} may stay.")
-        boxes, inner = self.stage.tree.boxes, {node["parent"] for node in nodes.values()}
-        for node_id in boxes.keys() - inner:
-            boxes[node_id].say("in use" if nodes[node_id]["locked"] else f"used at tick {nodes[node_id]['used']}")
-        self._beat("leaves", "One leaf must go, never a shared beginning. Which one was used longest ago?")
+        """Too many tokens: who was used longest ago? Asked once, however many slots hold that leaf."""
+        if self.over:
+            return
+        self.go_on()
+        self.over, nodes = True, self.nodes()
+        self._tell_over(nodes)
+        inner = {node["parent"] for node in nodes.values()}
+        boxes, leaves = self.stage.tree.boxes, nodes.keys() - inner
+        one = "One leaf must go, never a shared beginning." if inner - {0} else "One leaf must go."
+        if any(event.slot in nodes[leaf]["holders"] for leaf in leaves & boxes.keys()):
+            for leaf in leaves & boxes.keys():
+                boxes[leaf].say("in use" if nodes[leaf]["locked"] else f"used at tick {nodes[leaf]['used']}")
+            self.beat_of("leaves", f"{one} Which one was used longest ago?")
+        else:
+            self.beat_of("leaves", "The leaf that was used longest ago must go. It is one of those not shown.")
 
     def on_node_evicted(self, event: e.NodeEvicted) -> None:
         """It fades."""
         if event.node_id in self.stage.tree.boxes:
             self.stage.tree.light({event.node_id: ("evicted", 1.0)})
             if self.over:
-                self._beat("oldest", "This one. It is evicted (E).")
+                self.beat_of("oldest", "This one. It is evicted (E).")
         if self.over:
-            self._tell("evicted", "The leaf is gone. What it shared with others stays.")
+            rest = (
+                "What it shared with others stays."
+                if self.stage.nodes[event.node_id]["parent"]
+                else "Nothing hung on it."
+            )
+            self.tell("evicted", f"The leaf is gone. {rest}")
         else:
-            self._tell("taken", "A slot was handed out anew: what it alone held is evicted (E).")
+            self.tell("taken", "A slot was handed out anew: what it alone held is evicted (E).")
         self.over = False
 
     def on_phase_ended(self, event: e.PhaseEnded) -> None:
         """What else has changed."""
         if event.phase == "prefill":
             later = "Only the new words (M) are computed, and kept."
-            self._tell("leaf", later if "leaf" in self.told else "Its words are kept, on an edge of a tree.")
+            self.tell("leaf", later if "leaf" in self.told else "Its words are kept, on an edge of a tree.")
         elif event.phase == "cleanup":
-            self._tell("answer", "The answer is kept too, for a question that goes on from there.")
+            self.tell("answer", "The answer is kept too, for a question that goes on from there.")
         else:
-            self._tell("shared", "The tree follows what the slots hold.")
+            self.tell("shared", "The tree follows what the slots hold.")
 
-    def shown(self) -> dict[str, Any]:
-        """The tree."""
-        return self.stage.shown()
-
-    # --- telling ------------------------------------------------------------------------------------------------------
-
-    def _tell(self, kind: str, text: str) -> None:
-        """A beat for what is different now, if anything is."""
-        if moves := self.stage.change(self._nodes()):
-            self._beat(kind, text, *moves)
-
-    def _beat(self, kind: str, text: str, *moves: Animation) -> None:
-        """At leisure the first time, quicker after that."""
-        seconds = SECONDS[kind] if kind not in self.told else max(1.4, 0.5 * SECONDS[kind])
-        self.told.add(kind)
-        self.beat(text, *moves, seconds=0.7, pause=seconds - (0.7 if moves else 0))
+    def _tell_over(self, nodes: Nodes) -> None:
+        count, capacity = sum(node["len"] for node in nodes.values()), self.stage.capacity
+        limit = "" if capacity is None else f": {capacity} may stay"
+        kept = "" if self.stage.tells(nodes) else KEPT.get(self.view.snapshot().phase or "", "")
+        self.beat_of("over", f"{kept}{count} tokens are too many{limit}.", *self.stage.change(nodes))
 
     def _prompt(self, request_id: int) -> tuple[int, ...]:
         """What was asked. A trace may begin when a request is there already."""
         return self.prompts.get(request_id) or self.view.snapshot().request(request_id).prompt_ids
-
-    def _words(self, ids: tuple[int, ...]) -> str:
-        return plain(self.view.decode(ids)) if self.view.decode else shown_ids(ids)
-
-    def _nodes(self) -> dict[int, dict[str, Any]]:
-        return readable(self.state["nodes"])

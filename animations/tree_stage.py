@@ -25,6 +25,7 @@ class TreeStage:
         self.tree = RadixTree(LEFT, RIGHT, TREE_TOP)
         self.strip = PromptStrip(LEFT, STRIP_Y, STRIP_WIDTH)
         self.lit: dict[int, tuple[str, float]] = {}
+        self.nodes: Nodes = {}  # what the tree was told last
         self.labels = {name: Label("") for name in ("who", "counter", "missing")}
         scene.add(self.strip, self.tree)
 
@@ -35,12 +36,14 @@ class TreeStage:
         self.lit = {}
         self.tree.light(self.lit)
 
-    def find(self, node_id: int, beginning: str | None = None) -> None:
-        """The prompt goes on like the edge of this node, or like its ``beginning``."""
-        if node_id in self.tree.boxes:
-            whole = self.tree.boxes[node_id].data["text"]
-            self.lit[node_id] = ("hit", 1.0 if beginning is None else min(0.99, len(beginning) / len(whole)))
-            self.tree.light(self.lit)
+    def find(self, node_id: int, beginning: str | None = None) -> bool:
+        """The prompt goes on like the edge of this node, or like its ``beginning``. False: the node is not shown."""
+        if node_id not in self.tree.boxes:
+            return False
+        whole = self.tree.boxes[node_id].data["text"]
+        self.lit[node_id] = ("hit", 1.0 if beginning is None else min(0.99, len(beginning) / len(whole)))
+        self.tree.light(self.lit)
+        return True
 
     def lengthen(self, node_id: int, text: str) -> None:
         """The edge goes on, and now says ``text``: what was found of it is a smaller part of it."""
@@ -51,12 +54,26 @@ class TreeStage:
                 share * len(self.tree.boxes[node_id].data["text"]) / len(text) if role == "hit" else 1,
             )
 
+    def tells(self, nodes: Nodes) -> bool:
+        """Whether the tree was told of these nodes, be it that they were used since."""
+        looks = ("parent", "text", "len", "holders")
+        return nodes.keys() == self.nodes.keys() and all(
+            node[look] == self.nodes[node_id][look] for node_id, node in nodes.items() for look in looks
+        )
+
+    def shared(self) -> set[int]:
+        """The nodes that can be seen to be found as a whole, or to be in several slots."""
+        found = {node_id for node_id, (role, share) in self.lit.items() if role == "hit" and share == 1}
+        return {n for n, box in self.tree.boxes.items() if n in found or len(box.data["holders"]) > 1}
+
     def change(self, nodes: Nodes) -> list[Animation]:
-        """The way to these nodes; none, if they are there already."""
+        """The way to these nodes; none, if the picture is the same."""
+        self.nodes = nodes
         moves = self.tree.tell(nodes, self.lit)
         total, count = sum(node["len"] for node in nodes.values()), self.tree.not_shown
-        most = f" of {self.capacity}" if self.capacity else ""
-        self._write("counter", f"{total}{most} tokens", TOP, INK if total > (self.capacity or total) else LINE)
+        most = "" if self.capacity is None else f" of {self.capacity}"
+        is_over = self.capacity is not None and total > self.capacity
+        self._write("counter", f"{total}{most} tokens", TOP, INK if is_over else LINE)
         self._write("missing", f"{count} more node{'s' * (count != 1)} not shown" if count else "", STRIP_Y)
         return moves
 
