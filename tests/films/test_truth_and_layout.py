@@ -78,10 +78,13 @@ class Seen:
         """At the end both charts are there, from the first step on."""
         film, charts = self.film, (self.film.lower, self.film.upper)
         for lanes, log in zip(charts, (film.log, film.static_log), strict=True):
-            told = dict(states(log))
+            told, roles = dict(states(log)), work_done(log)
             for lane in lanes:
                 for step in range(1, min(lane.steps, max(told)) + 1):
-                    assert lane.shown(step - 1) == told[step].slots[lane.slot].request_id, f"{lane.slot} in step {step}"
+                    owner = told[step].slots[lane.slot].request_id
+                    role = None if owner is None else roles.get((step, lane.slot), "owned")
+                    drawn = [span.role for span in lane.spans if span.start < step <= round(span.end)]
+                    assert (lane.shown(step - 1), drawn) == (owner, [role] if role else []), f"{lane.slot} in {step}"
 
     def _look(self, beat: Any) -> None:
         from animations.film import layout_faults
@@ -105,6 +108,15 @@ def states(log: EventLog) -> Iterator[tuple[int, Snapshot]]:
         for record in records:
             replayer.apply(record.event)
         yield step, replayer.snapshot()
+
+
+def work_done(log: EventLog) -> dict[tuple[int, int], str]:
+    """What was done for a slot in a step: a prefill, or else a decode."""
+    decoded = [r for r in log.records if type(r.event).__name__ == "TokensDecoded"]
+    prefilled = [r for r in log.records if type(r.event).__name__ == "Prefilled"]
+    return {(r.step, slot): "decode" for r in decoded for slot in r.event.slots} | {
+        (r.step, r.event.slot): "prefill" for r in prefilled
+    }
 
 
 def _tree(now: Snapshot, shown: dict[int, Any]) -> dict[int, Any]:
