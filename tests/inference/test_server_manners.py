@@ -429,6 +429,7 @@ def test_prompts_are_logged_only_where_asked_for(serve, engine, sampler, caplog)
     sampler.open()
     server = serve(engine, log_prompts=True)
     httpx.post(f"{server.url}/v1/completions", json={**LONG, "prompt": "swordfish"})
+    wait_until(lambda: caplog.messages)  # the line is written when the answer is on its way
     assert json.loads(caplog.messages[-1])["prompt"] == "swordfish"
 
 
