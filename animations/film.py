@@ -82,6 +82,13 @@ class Film(Scene):
         if self.after_beat:
             self.after_beat(beat)
 
+    @property
+    def told_seconds(self) -> float:
+        """How long all beats so far are. Unlike the renderer's time it is not rounded to frames: a film that goes by
+        it has the same beats at any quality.
+        """
+        return sum(beat.end - beat.start for beat in self.beats)
+
     def title(self, text: str, caption: str) -> Label:
         """The title in the middle, which then moves to the top and stays there."""
         title = put_center(Label(text, TITLE, bold=True), 0, 0.2)

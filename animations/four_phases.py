@@ -36,7 +36,7 @@ class FourPhases(TraceScene):
     def story(self) -> None:
         """The title, the two charts, the steps, the sum."""
         if unfinished := self._unfinished():
-            raise ValueError(f"this run is not over: {unfinished}. Make the film when all have ended")
+            raise ValueError(f"this run is not over ({unfinished}): make the film when all its requests have ended")
         self.static_log = rerun(self.log, 0, then={"scheduler": StaticScheduler})
         self.done, self.static = work_of(self.log), work_of(self.static_log)
         if not self.done:
@@ -62,7 +62,7 @@ class FourPhases(TraceScene):
         end = replay(self.log)
         running = [request for request in end.running if end.request(request).finish_reason is None]
         told = [("running", running), ("waiting", end.waiting)]
-        return ", ".join(f"request {', '.join(map(str, ids))} is {what}" for what, ids in told if ids)
+        return "; ".join(f"{what}: {', '.join(map(str, ids))}" for what, ids in told if ids)
 
     def _set_stage(self) -> None:
         shown, total = self.slots, self.log.num_slots

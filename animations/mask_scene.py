@@ -84,8 +84,7 @@ class MaskScene(TraceScene):
             self.tell(change)
 
     def _is_long(self) -> bool:
-        # NOTE: not the renderer's time, which is rounded to frames: a film has the same beats at any quality.
-        return sum(beat.end - beat.start for beat in self.beats) > LONGEST
+        return self.told_seconds > LONGEST
 
     def end_of_step(self, step: int) -> None:
         """What else changed in the last step that is shown."""

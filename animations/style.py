@@ -17,9 +17,7 @@ TITLE, HEADING, BODY = 44, 28, 21  # font sizes; nothing is smaller than BODY, w
 MARGIN = 0.3  # between the text and the edge of the frame, in units of the frame, which is 8 high
 
 BACKGROUND, INK, LINE = (theme("dark")[name] for name in ("background", "text", "line"))
-PREFILL, DECODE, REUSED, COPIED = (roles()[name].color for name in ("prefill", "decode", "reused", "copied"))
-HIT, MISS, EVICTED = (roles()[name].color for name in ("hit", "miss", "evicted"))
-OWNED, FREE, KEPT = (roles()[name].color for name in ("owned", "free", "kept"))
+HIT, EVICTED, REUSED, OWNED = (roles()[name].color for name in ("hit", "evicted", "reused", "owned"))
 PANEL = "#262626"  # a surface that stands out from the background
 FADED = 0.35  # opacity of what a free slot remembers, as in the pictures
 

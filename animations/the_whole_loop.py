@@ -42,7 +42,7 @@ class TheWholeLoop(TraceScene):
         self.title("The whole loop", "A language model engine serves many chats at once. How?")
         self._set_stage()
         for step in self.play_steps():
-            if self.renderer.time > LONGEST and step != self.steps[-1]:
+            if self.told_seconds > LONGEST and step != self.steps[-1]:
                 self.beat(f"The run goes on, to step {self.steps[-1]}: always the same four phases.", pause=3.0)
                 return
         self.beat(last_words(self.view.snapshot()), *self.dial.point_at(None), seconds=0.5, pause=3.0)

@@ -64,8 +64,7 @@ class TreeScene(TraceScene):
         Raises:
             FilmIsLong: there is no time for it.
         """
-        # NOTE: not the renderer's time, which is rounded to frames: a film has the same beats at any quality.
-        if sum(beat.end - beat.start for beat in self.beats) > LONGEST:
+        if self.told_seconds > LONGEST:
             raise FilmIsLong
 
     def tell(self, kind: str, text: str) -> None:

@@ -284,8 +284,8 @@ from astrai.films.stills import Stills
 Stills()
 
 # %% [markdown]
-# Four of them play any run. To see **your** run, the one on this page, take the `#` away and run the cell. It takes
-# about half a minute, and you can go on meanwhile. In a terminal, `astrai render` makes all six.
+# Four of them can play other runs too. To see **yours**, the one on this page, take the `#` away and run the cell. It
+# takes about half a minute, and you can go on meanwhile. In a terminal, `astrai render` makes all six.
 
 # %%
 # astrai.film("TheWholeLoop", trace=engine.trace)

@@ -53,7 +53,7 @@ def test_the_whole_loop_says_how_a_run_was_left(tmp_path: Path) -> None:
 
 
 def test_four_phases_compares_no_run_that_is_not_over(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not over: request 0, 1, 2 is running, request 3 is waiting"):
+    with pytest.raises(ValueError, match=r"not over \(running: 0, 1, 2; waiting: 3\)"):
         Seen("FourPhases", tmp_path, run([20] * 4, steps=6, num_slots=3))
 
 
