@@ -38,3 +38,12 @@ def test_all_stills_are_on_one_sheet_and_told_in_words() -> None:
         corner = (place % 2 * 492 + 3, place // 2 * 282 + 265)
         assert all(abs(a - b) < 12 for a, b in zip(sheet.getpixel(corner), background, strict=True))
     assert [line.split(":")[0] for line in repr(Stills()).splitlines()] == list(catalogue.films())
+
+
+def test_a_still_can_be_shown_by_itself_and_larger() -> None:
+    alone = Image.open(io.BytesIO(Stills("FourPhases")._repr_png_()))
+    two = Image.open(io.BytesIO(Stills("FourPhases", "SplitTheEdge")._repr_png_()))
+    assert alone.size == (720, 405) and two.size == (972, 270)
+    assert repr(Stills("FourPhases")).startswith("FourPhases: ") and repr(Stills("FourPhases")).count("\n") == 0
+    with pytest.raises(ValueError, match="there is no film FourFaces: the films are Architecture"):
+        Stills("FourFaces")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +54,13 @@ def serve(
 
     def load_engine() -> InferenceEngine:
         log.info("%s is open, loading %s", url, model)
-        started = time.monotonic()
-        engine = InferenceEngine(
+        return InferenceEngine(
             *load(model, dtype=dtype, device=device),
             num_slots=num_slots or max_batch_size,
             max_running=max_batch_size,
             max_seq_len=max_seq_len,
             max_waiting=max_waiting,
         )
-        log.info("ready after %.1f s: clients use base_url %s/v1", time.monotonic() - started, url)
-        return engine
 
     with sock:
         warn_if_open(host, config.api_key)

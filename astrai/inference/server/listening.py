@@ -111,12 +111,15 @@ class Server(uvicorn.Server):
         self.listens.set()
         if self._load is not None:
             # NOTE: a thread that nobody waits for, so that a signal can end the server in the middle of it.
-            threading.Thread(target=self._load_engine, name="astrai-load", daemon=True).start()
+            url = url_of(sockets[0]) if sockets else ""
+            threading.Thread(target=self._load_engine, args=(url,), name="astrai-load", daemon=True).start()
 
-    def _load_engine(self) -> None:
+    def _load_engine(self, url: str) -> None:
         assert self._load is not None
+        started = time.monotonic()
         try:
-            self.service.engine = self._load()
+            self.service.engine = self._load()  # from here on requests are served: said now, and no earlier
+            log.info("ready after %.1f s: clients use base_url %s/v1", time.monotonic() - started, url)
         except BaseException as error:
             self.failure = error
             self.should_exit = True
