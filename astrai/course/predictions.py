@@ -8,7 +8,7 @@ from typing import Any
 
 from astrai.course import catalogue, notes
 from astrai.course.notes import Answer
-from astrai.course.shown import NOT_YET, OPEN, PASSED, CourseError, Shown
+from astrai.course.shown import NOT_YET, OPEN, PASSED, CourseError, Shown, box, inline
 
 
 class Prediction:
@@ -96,7 +96,7 @@ def predict(
 
 
 def reveal(prediction_id: str, actual: Any) -> Shown:
-    """Show what happened beside what was predicted.
+    """Show what happened beside what was predicted; folded away, for who has not decided yet.
 
     Raises:
         CourseError: there is no prediction of this id.
@@ -108,10 +108,19 @@ def reveal(prediction_id: str, actual: Any) -> Shown:
         note.actual = happened if note.answer is not None else None
     title = f"{prediction_id} What happened: {happened}"
     if note.answer is None:
-        return Shown(title, ("You made no prediction this time. The next one is as good a chance.",), role=OPEN)
+        return _Folded(title, ("You made no prediction this time. The next one is as good a chance.",), role=OPEN)
     right = note.answer == happened
     said = "✓ As you predicted." if right else f"✗ You predicted {note.answer}{_by_how_much(note.answer, happened)}."
     return Shown(title, (said,), role=PASSED if right else NOT_YET)
+
+
+class _Folded(Shown):
+    """An outcome that must be opened to be seen."""
+
+    def _repr_html_(self) -> str:
+        number = self.title.split()[0]
+        summary = f"{number} You made no prediction. Decide now, then open what happened."
+        return box(f"<details><summary>{summary}</summary><strong>{inline(self.title)}</strong></details>", self.role)
 
 
 def _by_how_much(answer: Answer, happened: Answer) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -59,7 +60,11 @@ def test_an_answer_stays_once_the_outcome_was_seen(chapter: Chapter) -> None:
 
 
 def test_without_a_prediction_the_outcome_is_shown_politely_and_nothing_is_locked(chapter: Chapter) -> None:
-    assert "You made no prediction this time." in repr(reveal("99.1", 2))
+    shown = reveal("99.1", 2)
+    assert "You made no prediction this time." in repr(shown)
+    hidden = ElementTree.fromstring(shown._repr_html_()).find("details")
+    assert hidden is not None and "open" not in hidden.attrib, "who has not decided yet must not see it by accident"
+    assert "".join(hidden.itertext()).endswith("99.1 What happened: 2")
     assert "kept" in predict("99.1", "How many?").commit(2)
 
 
