@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from astrai.course.contents import notebooks_folder
+
 MANIFEST = ".astrai-notebooks.json"
 
 
@@ -27,19 +29,6 @@ class Delivery:
     added: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
-
-
-def notebooks_folder() -> Path:
-    """Where the notebooks lie: inside the installed package, or beside it in a checkout.
-
-    Raises:
-        FileNotFoundError: neither is there.
-    """
-    package = Path(__file__).parent
-    for folder in (package / "notebooks", package.parent / "notebooks"):
-        if any(folder.glob("*.ipynb")):
-            return folder
-    raise FileNotFoundError("this installation of astrai has no notebooks: install it again")
 
 
 def update_working_copy(target: Path, source: Path | None = None) -> Delivery:

@@ -159,7 +159,7 @@ def write(notebook: NotebookNode, path: Path) -> None:
 def main(names: list[str]) -> int:
     """Build the notebooks that are named, or all."""
     chosen = [source for source in sources() if not names or source.stem in names]
-    for source in chosen:
+    for source in reversed(chosen):  # 00 last: its map links to the notebooks that are there
         write_solutions(source)  # first: the notebook's own cells may ask for them
         write(execute(convert(source)), built(source))
         print(f"built {built(source).relative_to(ROOT)}")

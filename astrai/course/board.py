@@ -1,36 +1,30 @@
-"""Draws what the learner has done: chapters as rows, exercises and predictions as marks with words."""
+"""Tells what the learner has done: chapters as rows, exercises and predictions as marks, drawn and in words."""
 
 from __future__ import annotations
 
 import html
-from typing import NamedTuple
 
-from astrai.course import catalogue, notes
+from astrai.course import board_svg, catalogue, notes
+from astrai.course.board_svg import BEGUN, DONE, OPEN, Mark, Row
 from astrai.course.exercises import Chapter
 from astrai.course.notes import Notes
 
 
-class Mark(NamedTuple):
-    """One exercise, prediction or quiz: its name, a sign, and the same in words."""
-
-    name: str
-    sign: str
-    words: str
-
-
-class Row(NamedTuple):
-    """One chapter."""
-
-    id: str
-    title: str
-    marks: tuple[Mark, ...]
-
-
 class Board:
-    """All chapters that have exercises, and what was done in each."""
+    """All chapters that have exercises, and what was done in each: a picture, and a table with the same in words."""
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
+
+    def svg(self) -> str:
+        """The picture alone.
+
+        Raises:
+            ValueError: there are no chapters to draw.
+        """
+        if not self.rows:
+            raise ValueError(repr(self))
+        return board_svg.svg(self.rows)
 
     def __repr__(self) -> str:
         if not self.rows:
@@ -50,7 +44,9 @@ class Board:
             for row in self.rows
         )
         head = f'<tr><th scope="col" {left}>chapter</th><th scope="col" {left}>what you did</th></tr>'
-        return f"<table><caption>Your progress</caption><thead>{head}</thead><tbody>{lines}</tbody></table>"
+        table = f"<table><caption>Your progress</caption><thead>{head}</thead><tbody>{lines}</tbody></table>"
+        # NOTE: a notebook that is not trusted loses the picture; the table stays.
+        return f"{self.svg()}<details><summary>The same in words</summary>{table}</details>"
 
 
 def progress() -> Board:
@@ -71,21 +67,21 @@ def _row(chapter: Chapter, kept: Notes) -> Row:
 def _exercise(exercise_id: str, kept: Notes) -> Mark:
     note = kept.exercise(exercise_id)
     if note.passed:
-        return Mark(exercise_id, "✓", "passed")
+        return Mark(exercise_id, DONE, "passed")
     if note.tries:
-        return Mark(exercise_id, "◐", f"{note.tries} tr{'y' if note.tries == 1 else 'ies'}, not yet passed")
-    return Mark(exercise_id, "○", "open")
+        return Mark(exercise_id, BEGUN, f"{note.tries} tr{'y' if note.tries == 1 else 'ies'}, not yet passed")
+    return Mark(exercise_id, OPEN, "open")
 
 
 def _prediction(prediction_id: str, kept: Notes) -> Mark:
     if kept.prediction(prediction_id).answer is None:
-        return Mark(prediction_id, "○", "open")
-    return Mark(prediction_id, "✓", "predicted")
+        return Mark(prediction_id, OPEN, "open", is_prediction=True)
+    return Mark(prediction_id, DONE, "predicted", is_prediction=True)
 
 
 def _quiz(chapter: Chapter, kept: Notes) -> Mark:
     answers = kept.quiz.get(chapter.id, {})
-    sign = "✓" if len(answers) == len(chapter.quiz) else "◐" if answers else "○"
+    sign = DONE if len(answers) == len(chapter.quiz) else BEGUN if answers else OPEN
     return Mark(
         "quiz", sign, f"{len(answers)} of {len(chapter.quiz)} answered, {sum(answers.values())} at the first go"
     )

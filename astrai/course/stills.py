@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from astrai.course.slot_history import PARTS, Period, slot_history
 from astrai.trace.events import PhaseEnded, PhaseStarted, StepStarted
@@ -18,6 +18,7 @@ from astrai.trace.jsonl import Record
 from astrai.trace.log import EventLog
 from astrai.trace.words import FINE_PRINT, Decode, describe, tokens
 from astrai.widgets.palette import roles, theme
+from astrai.widgets.run import Run, decoder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ LANE = 0.8  # of the distance between two slots
 FADED = 0.35  # opacity of what a free slot remembers
 HATCH = (0, 0, 0, 0.35)
 SMALLEST_LABELLED = 0.12  # a lower part has no room for its letter
+NAME_WIDTH = 0.08  # of the picture, for "request 12"
 
 
 class FiveLayers:
@@ -37,6 +39,27 @@ class FiveLayers:
 
     def __repr__(self) -> str:
         return "server -> engine -> scheduler -> cache -> transformer, and the trace that witnesses them"
+
+
+class Frozen:
+    """A run of an engine, stopped at the end of a step (``None``: now): its slots, its tree, or both, as they were.
+
+    Raises:
+        ValueError: the engine's log does not hold this step.
+
+    Example:
+        >>> Frozen(engine, step=1)  # doctest: +SKIP
+    """
+
+    def __init__(self, engine: Any, step: int | None = None, parts: Sequence[str] = ("slots", "tree")) -> None:
+        run = Run(engine.trace, decoder(engine.tokenizer))
+        self._svg, self._text = run.svg(step, parts), run.text(step, parts)
+
+    def _repr_svg_(self) -> str:
+        return self._svg
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 class TraceTable:
@@ -96,14 +119,24 @@ class SlotsOverTime:
         from matplotlib.figure import Figure
 
         tallest = max(sum(lengths) for period in self.periods for lengths in period.lengths)
+        end_step = max(period.end_step for period in self.periods)
         height = 1.3 + 0.85 * self.num_slots
         figure = Figure(figsize=(10, height), layout="constrained", facecolor=theme()["background"])
         axes = figure.add_subplot()
         for period in self.periods:
-            _draw_period(axes, period, base=self.num_slots - 1 - period.slot, scale=LANE / tallest)
-        _frame(axes, self.num_slots, max(period.end_step for period in self.periods))
+            base = self.num_slots - 1 - period.slot
+            _draw_period(axes, period, base, scale=LANE / tallest)
+            if period.request_id is not None:
+                _name(axes, period, base, has_room=self._steps_to_next(period) > NAME_WIDTH * (end_step - 1))
+        _frame(axes, self.num_slots, end_step)
         _legend(figure)
         return figure
+
+    def _steps_to_next(self, period: Period) -> float:
+        """From its first step to that of the next request in the same slot."""
+        owned = (other for other in self.periods if other.slot == period.slot and other.request_id is not None)
+        starts = [other.first_step for other in owned if other.first_step > period.first_step]
+        return min(starts) - period.first_step if starts else float("inf")
 
     def _repr_png_(self) -> bytes:
         picture = io.BytesIO()
@@ -140,9 +173,11 @@ def _draw_period(axes: Axes, period: Period, base: int, scale: float) -> None:
             at = (period.first_step + len(period.lengths) / 2, (top[middle] + floor[middle]) / 2)
             axes.text(*at, role.letter, color=role.ink, fontsize=8, ha="center", va="center", bbox=box)
         floor = top
-    if owned:
-        name = f" request {period.request_id}"
-        axes.text(period.first_step, base + LANE + 0.02, name, fontsize=8, color=theme()["text"], va="bottom")
+
+
+def _name(axes: Axes, period: Period, base: int, has_room: bool) -> None:
+    name = f" request {period.request_id}" if has_room else f" {period.request_id}"
+    axes.text(period.first_step, base + LANE + 0.02, name, fontsize=8, color=theme()["text"], va="bottom")
 
 
 def _frame(axes: Axes, num_slots: int, end_step: int) -> None:

@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from importlib.resources import files
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 
 from astrai.course.slot_history import PARTS, slot_history
-from astrai.course.stills import FiveLayers, SlotsOverTime, TraceTable
+from astrai.course.stills import FiveLayers, Frozen, SlotsOverTime, TraceTable
 from astrai.trace import events as e
 from astrai.trace.log import EventLog
 from astrai.widgets.palette import roles, theme
@@ -102,6 +103,21 @@ def test_the_picture_has_a_lane_for_each_slot_and_a_letter_for_each_colour() -> 
     assert [label.get_text() for label in axes.get_yticklabels()] == ["slot 1", "slot 0"]
     (legend,) = figure.legends
     assert [text.get_text()[0] for text in legend.get_texts()][:4] == ["R", "C", "P", "D"]
+
+
+def test_a_run_is_stopped_at_the_end_of_a_step() -> None:
+    engine = SimpleNamespace(trace=two_requests(), tokenizer=None)
+    first, second = (repr(Frozen(engine, step, parts=["slots"])) for step in (1, 2))
+    assert "slot 1 · v0 · blank" in first and "copied 3 from slot 0" in second
+    assert repr(Frozen(engine, parts=["slots"])) == repr(Frozen(engine, 4, parts=["slots"])), "now, if no step is given"
+    engine.trace.emit(e.StepStarted(5))
+    root = ElementTree.fromstring(Frozen(engine, 2)._repr_svg_())
+    assert "root" in "".join(root.itertext()), "slots and tree, if no part is named"
+
+
+def test_a_step_that_the_log_does_not_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match="holds the steps 0 to 4"):
+        Frozen(SimpleNamespace(trace=two_requests(), tokenizer=None), step=9)
 
 
 def test_the_table_tells_events_in_order_and_escapes_text() -> None:

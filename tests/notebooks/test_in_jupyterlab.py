@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from tests.browser import Complaints
-from tests.notebooks.jupyterlab import Lab, command, failures, open_notebook, run_all, wait_for_kernel, wait_until_run
+from tests.notebooks.jupyterlab import (
+    PANEL,
+    Lab,
+    command,
+    failures,
+    open_notebook,
+    run_all,
+    wait_for_kernel,
+    wait_until_run,
+)
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -47,6 +56,15 @@ def test_notebook_00_runs_top_to_bottom_in_jupyterlab(lab: Lab, page: Any) -> No
     assert seen["tables"] >= 2
     assert seen["dashboards"] >= 4
     assert "found in the cache" in seen["text"]
+
+
+def test_the_map_of_notebook_00_opens_a_chapter(lab: Lab, page: Any) -> None:
+    chapter = next(path.name for path in sorted(lab.folder.glob("*.ipynb"), reverse=True))
+    open_notebook(page, lab, lab.write("map", "from astrai.course.contents import course_map\ncourse_map()"))
+    run_all(page)
+    page.locator(f".jp-OutputArea-output a[href*='{chapter}']").click()
+    page.wait_for_function(f"name => {PANEL}?.context?.path === name", arg=chapter)
+    wait_for_kernel(page)
 
 
 def test_a_dashboard_moves_while_the_engine_runs_and_survives_reloads_and_a_second_page(lab: Lab, page: Any) -> None:

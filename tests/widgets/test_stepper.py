@@ -653,3 +653,14 @@ def test_a_defect_that_was_planted_in_a_part_shows_in_the_stepper():
         run_down(stepper)
     assert stepper.face()["broken"] or stepper.face()["error"]
     assert stepper.text() and stepper.svg()
+
+
+def test_without_timings_the_same_run_is_always_told_and_drawn_alike():
+    def shown(**settings):
+        stepper = SchedulerStepper(make_engine(), **settings)
+        ask(stepper, 5, 9, max_tokens=3)
+        run_down(stepper)
+        return stepper.text(), stepper.svg()
+
+    assert shown(timings=False) == shown(timings=False)
+    assert " ms" in shown()[0] and " ms" not in shown(timings=False)[0]

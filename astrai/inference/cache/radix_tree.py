@@ -83,7 +83,7 @@ def common_prefix_len(a: Sequence[int], b: Sequence[int]) -> int:
     limit = min(len(a), len(b))
     if a[:limit] == b[:limit]:
         return limit
-    return next(i for i in range(limit) if a[i] != b[i])
+    return next((i for i in range(limit) if a[i] != b[i]), limit)  # a tuple never equals a list
 
 
 class RadixTree:

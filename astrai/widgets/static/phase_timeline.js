@@ -572,7 +572,7 @@ const makePhaseTimeline = (() => {
         entry(mark("miss"), "nothing cached"),
         entry(h("span", { class: "waits" }), "waits"),
         entry(h("span", { class: "waits held" }), "held for a shared prefix"),
-        ...(now.scripted ? [h("span", { class: "soft" }, "a scripted run has no timings: bars count tokens")] : []),
+        ...(now.scripted ? [h("span", { class: "soft" }, "no timings: bars count tokens")] : []),
       );
     }
 

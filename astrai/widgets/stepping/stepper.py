@@ -40,6 +40,7 @@ class SchedulerStepper:
 
     Args:
         engine: an ``InferenceEngine`` made with ``start=False``.
+        timings: ``False`` counts tokens where times would stand, so that the same run always looks the same.
 
     Raises:
         StepperError: the engine steps by itself.
@@ -53,8 +54,9 @@ class SchedulerStepper:
         >>> print(stepper.text())  # doctest: +SKIP
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, timings: bool = True) -> None:
         self.engine = engine
+        self.timings = timings
         self.forked: Forked | None = None
         self.said = "Add requests, then step."  # the last thing to tell
         self.inbox: list[dict[str, Any]] = []  # what was posted here and is read in the next cleanup
@@ -273,7 +275,7 @@ class SchedulerStepper:
                 "frames": [self.frames[0], self.frames[-1]],
                 "frame": self.shown,
                 "label": frame.label,
-                "view": history.playback.moment(frame.seq, focus[1] if focus and focus[0] == "main" else None),
+                "view": self._moment(frame.seq, focus[1] if focus and focus[0] == "main" else None),
                 "source": {"title": source.title, "file": source.file} if source else None,
                 "rows": rows_of(source, history.happened(frame), frame.error, frame.error_line),
                 "error": frame.error,
@@ -291,6 +293,10 @@ class SchedulerStepper:
                 "num_slots": self.engine.trace.num_slots,
                 "fork": self.forked.face(focus) if self.forked else None,
             }
+
+    def _moment(self, seq: int, focus: int | None) -> dict[str, Any]:
+        view = self._driver.history.playback.moment(seq, focus)
+        return view if self.timings else {**view, "timeline": {**view["timeline"], "scripted": True}}
 
     def text(self) -> str:
         """What is shown, in words."""

@@ -108,7 +108,7 @@ def _sum_words(now: Known) -> str:
             sums[phase] = sums.get(phase, 0) + value
     total = sum(sums.values())
     shares = ", ".join(f"{phase} {100 * value / total if total else 0:.0f} %" for phase, value in sums.items())
-    what = f"{plural(round(total), 'token')} (a scripted run has no timings)" if now.scripted else milliseconds(total)
+    what = f"{plural(round(total), 'token')} (no timings: tokens are counted)" if now.scripted else milliseconds(total)
     return f"steps {now.first:,} to {now.last:,}: {what}: {shares}"
 
 

@@ -124,7 +124,7 @@ def test_locking_twice_is_our_own_mistake():
 
 @given(TOKENS, TOKENS)
 def test_common_prefix_len_equals_the_definition(a: tuple[int, ...], b: tuple[int, ...]):
-    assert common_prefix_len(a, b) == len(shared(a, b))
+    assert common_prefix_len(a, b) == common_prefix_len(list(a), b) == len(shared(a, b))
 
 
 @given(st.lists(TOKENS, min_size=1, max_size=6), st.randoms(use_true_random=False))

@@ -1,0 +1,180 @@
+"""Small runs on cards for the checks of chapter 10: the real scheduler and cache, and a model that reads its answers
+off the cards. A learner's phase that never ends is stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from astrai.config import SamplingParams
+from astrai.course.mistakes import Mistake
+from astrai.inference.cache.prefix_cache import PrefixCacheManager
+from astrai.inference.cache.radix_tree import RadixTree
+from astrai.inference.cache.slots import SlotAllocator
+from astrai.inference.request import PrefillChunk, Request, Sampled
+from astrai.inference.scheduler import InferenceScheduler
+from astrai.trace.events import PrefixCopied
+from astrai.trace.log import EventLog
+
+Kind = Callable[..., InferenceScheduler]
+Run = tuple[tuple["Card", ...], dict[str, Any]]  # the cards, and the settings of ``play``
+EOS = 1
+MOST_STEPS = 100
+MOST_LINES = 50_000  # of Python in one phase: an honest one takes some hundreds
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One request: the step in which it arrives, its prompt, its number of tokens, and when its client cancels."""
+
+    prompt: tuple[int, ...]
+    tokens: int
+    step: int = 1
+    cancelled: int | None = None
+
+
+def card(first: int, length: int, tokens: int, step: int = 1, cancelled: int | None = None) -> Card:
+    """A card whose prompt begins with the token ``first``, so that no two prompts share a beginning."""
+    return Card(tuple(range(first, first + length)), tokens, step, cancelled)
+
+
+class CardRunner:
+    """Computes nothing: request ``i`` gets made-up tokens, and EOS as the last one that its card allows."""
+
+    def __init__(self, cards: Sequence[Card]) -> None:
+        self.cards = cards
+
+    def copy(self, copies: Sequence[PrefixCopied]) -> None:
+        """Nothing to do."""
+
+    def prefill(self, chunks: Sequence[PrefillChunk]) -> list[Sampled | None]:
+        """The first token of each prompt that is complete."""
+        return [self._next(chunk.request) if chunk.end == chunk.request.prompt_len else None for chunk in chunks]
+
+    def decode(self, requests: Sequence[Request]) -> list[Sampled]:
+        """The next token of each."""
+        return [self._next(request) for request in requests]
+
+    def _next(self, request: Request) -> Sampled:
+        count = len(request.output_ids) + 1
+        is_last = count >= self.cards[request.request_id].tokens
+        return Sampled(EOS if is_last else 1000 * (request.request_id + 1) + count)
+
+
+class Table:
+    """A scheduler at work on cards, one phase after the other."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        cards: Sequence[Card],
+        num_slots: int,
+        max_running: int | None = None,
+        max_seq_len: int = 64,
+        **settings: Any,
+    ) -> None:
+        self.cards = cards
+        self.log = EventLog(num_slots)
+        self.scheduler = kind(
+            CardRunner(cards),
+            PrefixCacheManager(SlotAllocator(num_slots), RadixTree()),
+            max_seq_len=max_seq_len,
+            max_running=max_running,
+            eos_ids=(EOS,),
+            emit=self.log.emit,
+            **settings,
+        )
+        if not isinstance(self.scheduler, InferenceScheduler):
+            name = type(self.scheduler).__name__
+            raise Mistake(f"{name} is no scheduler: begin with `class {name}(PlainScheduler):`.")
+
+    def steps(self) -> Iterator[InferenceScheduler]:
+        """Deal the cards of each step and begin it; whoever asks runs the four phases before asking on.
+
+        Raises:
+            Mistake: it comes to no end.
+        """
+        scheduler = self.scheduler
+        last = max(max(card.step, card.cancelled or 0) for card in self.cards)
+        for step in range(1, MOST_STEPS + 1):
+            for number, card in enumerate(self.cards):
+                if card.step == step:
+                    scheduler.submit(Request(number, card.prompt, SamplingParams(max_tokens=50)))
+                if card.cancelled == step:
+                    scheduler.cancel(number)
+            scheduler.start_step()
+            yield scheduler
+            if step >= last and not scheduler.has_work:
+                return
+        left = f"waiting: {list(scheduler.waiting)}, running: {list(scheduler.running)}"
+        raise Mistake(f"After {MOST_STEPS} steps there are still requests that have not ended ({left}).")
+
+
+def play(kind: Kind, cards: Sequence[Card], num_slots: int, **settings: Any) -> EventLog:
+    """The whole run."""
+    table = Table(kind, cards, num_slots, **settings)
+    for scheduler in table.steps():
+        scheduler.cleanup()
+        scheduler.refill()
+        scheduler.prefill()
+        scheduler.decode()
+    return table.log
+
+
+@contextmanager
+def in_words(what: str) -> Iterator[None]:
+    """Say what an exception means that is typical of such a phase, and stop the phase ``what`` if it never ends."""
+    try:
+        with patience(f"your {what}"):
+            yield
+    except RuntimeError as error:
+        said = str(error)
+        if "during iteration" in said:
+            raise Mistake(
+                f"Your {what} changes a dictionary while a loop goes through it, which Python forbids: go through a "
+                f"copy, such as `list(self.running.values())`.",
+                rows=[("Python says", f"{type(error).__name__}: {error}")],
+            ) from error
+        if "no slot is free" in said:
+            raise Mistake(f"Your {what} goes on when all slots are taken: {said}.") from error
+        if "does not run" in said:
+            raise Mistake(f"Your {what} gives a slot back twice, or one that was never handed out: {said}.") from error
+        raise
+
+
+@contextmanager
+def patience(what: str) -> Iterator[None]:
+    """Count the lines of Python that run, and stop what seems to run for ever.
+
+    Raises:
+        Mistake: too many lines. ``what`` names whose they are.
+    """
+    left = MOST_LINES
+
+    def count(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal left
+        left -= event == "line"
+        if left < 0:
+            raise Mistake(f"{what} does not come to an end: a loop in it never stops. What should end it?")
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def shared_len(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two prompts share at their beginning, counted one by one."""
+    count = 0
+    with suppress(IndexError):
+        while one[count] == other[count]:
+            count += 1
+    return count
