@@ -6,6 +6,8 @@ import linecache
 import traceback
 from typing import Any, NamedTuple
 
+from astrai.course.patience import Endless
+
 PLAIN = {
     AttributeError: "it asks something for a name that it does not have",
     IndexError: "it reached outside of a list or a tensor",
@@ -36,26 +38,32 @@ class _Place(NamedTuple):
     deepest: bool
 
 
-def blame(error: Exception, thing: Any) -> Blame:
+def blame(error: Exception | Endless, thing: Any) -> Blame:
     """Say what an exception means that came up while ``thing`` was checked.
 
     A learner's code is what stands in a notebook, or in the module that ``thing`` comes from.
     """
     says = ("Python says", "".join(traceback.format_exception_only(error)).strip())
     place = _place(error, thing)
+    if isinstance(error, Endless):
+        where, rows = (f": look at the loop around line {place.line}", _line(place)) if place else ("", ())
+        return Blame(f"Your code does not come to an end{where}. What should end it?", rows, False)
     if place is None:
         return Blame("It cannot be used in the way that the exercise asks for: compare the names.", (says,), False)
-    here = (f"line {place.line}", place.source) if place.source else ("line", str(place.line))
     if (
         isinstance(error, NotImplementedError)
         and place.deepest
         and (not place.source or "NotImplementedError" in place.source)
     ):
-        return Blame(f"Line {place.line} still waits for your code.", (here,), True)
-    return Blame(f"Your code stopped in line {place.line}: {_plain(error)}.", (here, says), False)
+        return Blame(f"Line {place.line} still waits for your code.", _line(place), True)
+    return Blame(f"Your code stopped in line {place.line}: {_plain(error)}.", (*_line(place), says), False)
 
 
-def _place(error: Exception, thing: Any) -> _Place | None:
+def _line(place: _Place) -> tuple[tuple[str, str], ...]:
+    return ((f"line {place.line}", place.source) if place.source else ("line", str(place.line)),)
+
+
+def _place(error: BaseException, thing: Any) -> _Place | None:
     """The last line of the learner's on the way to the exception."""
     owner = getattr(thing, "__module__", None)
     learners = {"__main__"} | ({owner} if owner and not owner.startswith("astrai.") else set())
@@ -67,7 +75,7 @@ def _place(error: Exception, thing: Any) -> _Place | None:
     return None
 
 
-def _plain(error: Exception) -> str:
+def _plain(error: BaseException) -> str:
     for kind, words in PLAIN.items():
         if isinstance(error, kind):
             return words

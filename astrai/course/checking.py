@@ -9,6 +9,7 @@ from astrai.course import catalogue, notes
 from astrai.course.blame import blame
 from astrai.course.exercises import Exercise
 from astrai.course.mistakes import Mistake
+from astrai.course.patience import Endless, patience
 from astrai.course.shown import NOT_YET, OPEN, PASSED, Shown
 
 Thing = TypeVar("Thing")
@@ -74,10 +75,11 @@ def judge(exercise: Exercise, thing: Any) -> Verdict:
     if thing is ...:
         return _verdict(exercise, OPEN, "Nothing stands here yet but `...`: write your answer, then check again.")
     try:
-        result = exercise.check(thing)
+        with patience(thing):
+            result = exercise.check(thing)
     except Mistake as mistake:
         return _verdict(exercise, NOT_YET, mistake.sentence, mistake.rows)
-    except Exception as error:
+    except (Exception, Endless) as error:
         found = blame(error, thing)
         return _verdict(exercise, OPEN if found.still_open else NOT_YET, found.sentence, found.rows)
     assert result is None, f"the check of {exercise.id} returned {result!r}: it must raise Mistake or return nothing"

@@ -100,4 +100,3 @@ class TakesOver(PrefixCacheManager):
         changes.append(SlotReused(*handle, request_id, match.length))
         changes += taken + self.tree.lock(rows[0])
         return Placement(handle, match.length, None, changes)
-

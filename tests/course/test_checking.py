@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import linecache
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,3 +157,39 @@ def test_further_rows_of_a_mistake_are_shown() -> None:
         raise Mistake("It parts.", rows=[("row 3, yours", "slot 1 v1: free")])
 
     assert "row 3, yours: slot 1 v1: free" in repr(judge(Exercise("08.2", "Run", refuse, HINTS), same))
+
+
+def test_a_loop_without_an_end_is_stopped_and_its_line_is_named(chapter: Chapter) -> None:
+    code = """
+def lowest_free(mask):
+    row = 0
+    while True:
+        try:
+            row += mask
+        except BaseException:
+            pass
+"""
+    verdict = check("99.2", learner(code, "lowest_free"))
+    assert not verdict.passed and not verdict.still_open
+    assert "Your code does not come to an end: look at the loop around line" in repr(verdict)
+    assert re.search(r"line \d: +(while True:|try:|row \+= mask|pass|except BaseException:)", repr(verdict))
+
+
+def test_a_check_leaves_the_tracer_of_a_debugger_as_it_was(chapter: Chapter) -> None:
+    def tracer(frame: Any, event: str, argument: Any) -> None:
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        check("99.2", right)
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(before)
+
+
+def test_a_check_that_needs_much_code_of_others_is_no_endless_one(chapter: Chapter) -> None:
+    def slow(mask: int) -> int:
+        return sum(1 for _ in range(2000)) and right(mask)
+
+    assert check("99.2", slow).passed

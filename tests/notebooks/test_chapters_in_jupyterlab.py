@@ -9,7 +9,7 @@ import pytest
 
 from astrai.course import catalogue, notes
 from scripts import build_notebooks as build
-from tests.notebooks.jupyterlab import Lab, command, failures, open_notebook, run_all
+from tests.notebooks.jupyterlab import Lab, failures, open_notebook, run_all
 
 pytestmark = pytest.mark.timeout(240)
 NAMES = [source.stem for source in build.sources() if source.stem[:2] in catalogue.chapter_ids()]
