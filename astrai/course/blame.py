@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import re
 import traceback
 from typing import Any, NamedTuple
 
@@ -76,6 +77,8 @@ def _place(error: BaseException, thing: Any) -> _Place | None:
 
 
 def _plain(error: BaseException) -> str:
+    if isinstance(error, TypeError) and re.search(r"takes (\d+) positional arguments? but \d+ w", str(error)):
+        return "it was called with more values than it takes: in a class, is `self` missing as its first parameter?"
     for kind, words in PLAIN.items():
         if isinstance(error, kind):
             return words

@@ -131,7 +131,7 @@ def _by_how_much(answer: Answer, happened: Answer) -> str:
 
 def _number(answer: Any) -> int | float:
     try:
-        value = float(answer)
+        value = float(str(answer).replace(",", ""))  # 204,800 as well as 204800
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):

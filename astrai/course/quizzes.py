@@ -24,11 +24,11 @@ class Quiz:
             CourseError: there is no such question or option.
         """
         if question not in range(1, len(self.chapter.quiz) + 1):
-            raise CourseError(f"there is no question {question}; there are 1 to {len(self.chapter.quiz)}")
+            raise CourseError(f"there is no question {question!r}; there are 1 to {len(self.chapter.quiz)}")
         options = self.chapter.quiz[question - 1].options
-        if len(letter) != 1 or letter.lower() not in LETTERS[: len(options)]:
+        if len(str(letter)) != 1 or str(letter).lower() not in LETTERS[: len(options)]:
             raise CourseError(f"there is no option {letter!r}; there are {', '.join(LETTERS[: len(options)])}")
-        option = options[LETTERS.index(letter.lower())]
+        option = options[LETTERS.index(str(letter).lower())]
         with notes.change() as kept:
             kept.quiz.setdefault(self.chapter.id, {}).setdefault(str(question), option.right)
         return Shown(verdict(option), (option.why,), role=PASSED if option.right else NOT_YET)

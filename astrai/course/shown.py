@@ -68,7 +68,8 @@ def inline(text: str) -> str:
 
 def code(text: str) -> str:
     """Source code as HTML."""
-    return f'<pre style="overflow-x:auto;margin:.3em 0">{html.escape(text, quote=False)}</pre>'
+    style = "overflow-x:auto;margin:.3em 0;background:none;color:inherit"
+    return f'<pre style="{style}">{html.escape(text, quote=False)}</pre>'
 
 
 def _indented(text: str) -> str:
@@ -76,9 +77,10 @@ def _indented(text: str) -> str:
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
-    style = 'style="text-align:left;vertical-align:top;padding:.1em 1em .1em 0"'
+    style = "text-align:left;vertical-align:top;padding:.1em 1em .1em 0"
     cells = "".join(
-        f'<tr><th scope="row" {style}>{html.escape(name)}</th><td {style}>{code(value)}</td></tr>'
+        f'<tr><th scope="row" style="{style};white-space:nowrap">{html.escape(name)}</th>'
+        f'<td style="{style}">{code(value)}</td></tr>'
         for name, value in rows
     )
     return f'<table style="margin:.3em 0 0">{cells}</table>' if cells else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -146,3 +147,13 @@ def test_the_buttons_of_a_quiz_explain_what_was_chosen(chapter: Chapter) -> None
 def test_outside_of_a_notebook_there_is_no_widget(chapter: Chapter) -> None:
     for shown in (quiz("99"), predict("99.1", "How many?")):
         assert set(shown._repr_mimebundle_()) == {"text/plain", "text/html"}
+
+
+def test_a_number_may_be_written_with_commas(chapter: Chapter) -> None:
+    assert predict("99.1", "How many?", answer="204,800").committed == 204_800
+
+
+@pytest.mark.parametrize(("number", "letter"), [("1", "b"), (1, 2), (0, "a"), (1, "z"), (None, None)])
+def test_a_quiz_names_what_can_be_answered(chapter: Chapter, number: Any, letter: Any) -> None:
+    with pytest.raises(CourseError, match=r"there is no (question|option) .*; there are"):
+        quiz("99").answer(number, letter)
