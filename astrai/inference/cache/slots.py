@@ -23,7 +23,13 @@ class Handle(NamedTuple):
 
 
 def slots_in(mask: int) -> Iterator[int]:
-    """The positions of the set bits, lowest first. Example: ``list(slots_in(0b1010)) == [1, 3]``."""
+    """The positions of the set bits, lowest first. Example: ``list(slots_in(0b1010)) == [1, 3]``.
+
+    Raises:
+        ValueError: the mask is negative, as ``~mask`` is: it has ones without end.
+    """
+    if mask < 0:
+        raise ValueError(f"the mask {mask} is negative and has ones without end: instead of ~mask write rows & ~mask")
     while mask:
         lowest = mask & -mask
         yield lowest.bit_length() - 1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrai.inference.cache.slots import Handle, SlotAllocator, SlotError, slots_in
+from astrai.inference.cache.slots import Handle, SlotAllocator, SlotError, slots_in, slots_in
 
 
 def test_slots_are_handed_out_lowest_first():
@@ -78,3 +78,9 @@ def test_the_allocator_behaves_like_a_sorted_set(num_slots: int, operations: lis
             free.add(slot)
         assert set(slots_in(slots.free_mask)) == free
         assert [slots.handle(s).version for s in range(num_slots)] == versions
+
+
+def test_the_rows_of_a_negative_mask_are_refused_since_they_have_no_end():
+    with pytest.raises(ValueError, match="ones without end"):
+        next(slots_in(~0b101))
+    assert list(slots_in(0b1111 & ~0b101)) == [1, 3]
