@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LANE = 0.8  # of the distance between two slots
+LANE = 0.72  # of the distance between two slots; the names of requests stand above
 FADED = 0.35  # opacity of what a free slot remembers
 HATCH = (0, 0, 0, 0.35)
 SMALLEST_LABELLED = 0.12  # a lower part has no room for its letter
+LETTERS = 9.5  # points
+HALF = 0.5
 NAME_WIDTH = 0.08  # of the picture, for "request 12"
 
 
@@ -102,7 +104,7 @@ def _quoted(text: str, longest: int = 60) -> str:
 
 
 class SlotsOverTime:
-    """Each slot as a lane that fills with tokens from below, step by step; what a free slot remembers is pale.
+    """Each slot as a lane that fills with tokens from below, step by step; what a free slot remembers is faded.
 
     Raises:
         ValueError: the log no longer begins with the run, or no slot was used yet.
@@ -151,13 +153,16 @@ class SlotsOverTime:
 def _in_words(period: Period) -> str:
     counts = zip(PARTS, period.lengths[-1], strict=True)
     held = ", ".join(f"{count} {roles()[part].label}" for part, count in counts if count)
-    return f"slot {period.slot}: request {period.request_id} filled it to {tokens(sum(period.lengths[-1]))}: {held}"
+    first, last = period.first_step, period.end_step - 1
+    steps = f"step {first}" if first == last else f"steps {first} to {last}"
+    filled = f"request {period.request_id} filled it to {tokens(sum(period.lengths[-1]))}: {held}"
+    return f"slot {period.slot}, {steps}: {filled}"
 
 
 def _draw_period(axes: Axes, period: Period, base: int, scale: float) -> None:
     from matplotlib.colors import to_rgba
 
-    steps = range(period.first_step, period.end_step + 1)  # a step is drawn from its number to the next
+    steps = [number - HALF for number in range(period.first_step, period.end_step + 1)]  # its number is in its middle
     middle, owned = len(period.lengths) // 2, period.request_id is not None
     floor = [float(base)] * len(steps)
     for part, counts in zip(PARTS, zip(*period.lengths, period.lengths[-1], strict=True), strict=True):
@@ -170,19 +175,20 @@ def _draw_period(axes: Axes, period: Period, base: int, scale: float) -> None:
             )
         if owned and top[middle] - floor[middle] > SMALLEST_LABELLED:
             box = dict(boxstyle="round,pad=0.15", facecolor=role.color, linewidth=0)
-            at = (period.first_step + len(period.lengths) / 2, (top[middle] + floor[middle]) / 2)
-            axes.text(*at, role.letter, color=role.ink, fontsize=8, ha="center", va="center", bbox=box)
+            at = (steps[0] + len(period.lengths) / 2, (top[middle] + floor[middle]) / 2)
+            axes.text(*at, role.letter, color=role.ink, fontsize=LETTERS, ha="center", va="center", bbox=box)
         floor = top
 
 
 def _name(axes: Axes, period: Period, base: int, has_room: bool) -> None:
     name = f" request {period.request_id}" if has_room else f" {period.request_id}"
-    axes.text(period.first_step, base + LANE + 0.02, name, fontsize=8, color=theme()["text"], va="bottom")
+    axes.text(period.first_step - HALF, base + LANE, name, fontsize=LETTERS, color=theme()["text"], va="bottom")
 
 
 def _frame(axes: Axes, num_slots: int, end_step: int) -> None:
     text, line = theme()["text"], theme()["line"]
-    axes.set(xlim=(1, end_step), ylim=(-0.02, num_slots), facecolor="none")
+    axes.set(xlim=(1 - HALF, end_step - HALF), ylim=(-0.02, num_slots), facecolor="none")
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("step", color=text)
     axes.set_yticks([base + LANE / 2 for base in range(num_slots)], [f"slot {s}" for s in reversed(range(num_slots))])
     axes.tick_params(axis="x", colors=text)
@@ -200,7 +206,12 @@ def _legend(figure: Figure) -> None:
         Patch(facecolor=role.color, hatch=role.hatch, edgecolor=HATCH, label=f"{role.letter}  {role.label}")
         for role in shown
     ]
-    patches.append(Patch(facecolor=theme()["line"], alpha=FADED, label="pale: free, but remembered"))
+    patches.append(Patch(facecolor=theme()["line"], alpha=FADED, label="faded: free, but remembered"))
     figure.legend(
-        handles=patches, loc="outside lower center", ncols=5, frameon=False, fontsize=8, labelcolor=theme()["text"]
+        handles=patches,
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        fontsize=LETTERS,
+        labelcolor=theme()["text"],
     )

@@ -90,9 +90,9 @@ def test_a_log_without_a_used_slot_is_refused() -> None:
 def test_the_picture_says_the_same_in_words_and_is_the_same_each_time() -> None:
     picture = SlotsOverTime(two_requests())
     assert repr(picture).splitlines() == [
-        "slot 0: request 0 filled it to 5 tokens: 4 prefilled, 1 decoded",
-        "slot 0: request 2 filled it to 6 tokens: 5 reused in place, 1 prefilled",
-        "slot 1: request 1 filled it to 5 tokens: 3 copied from another slot, 1 prefilled, 1 decoded",
+        "slot 0, steps 1 to 2: request 0 filled it to 5 tokens: 4 prefilled, 1 decoded",
+        "slot 0, step 4: request 2 filled it to 6 tokens: 5 reused in place, 1 prefilled",
+        "slot 1, steps 2 to 4: request 1 filled it to 5 tokens: 3 copied from another slot, 1 prefilled, 1 decoded",
     ]
     assert picture._repr_png_() == picture._repr_png_()
 
@@ -103,6 +103,13 @@ def test_the_picture_has_a_lane_for_each_slot_and_a_letter_for_each_colour() -> 
     assert [label.get_text() for label in axes.get_yticklabels()] == ["slot 1", "slot 0"]
     (legend,) = figure.legends
     assert [text.get_text()[0] for text in legend.get_texts()][:4] == ["R", "C", "P", "D"]
+
+
+def test_each_step_stands_above_its_number() -> None:
+    (axes,) = SlotsOverTime(two_requests()).figure().axes
+    left, right = axes.get_xlim()
+    assert (left, right) == (0.5, 4.5), "steps 1 to 4, each half a step to both sides of its number"
+    assert {text.get_position()[0] for text in axes.texts if "request 0" in text.get_text()} == {0.5}
 
 
 def test_a_run_is_stopped_at_the_end_of_a_step() -> None:
