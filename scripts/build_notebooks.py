@@ -111,7 +111,12 @@ def execute(notebook: NotebookNode, timeout: int = 120) -> NotebookNode:
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         # This checkout's astrai, and nothing of the user's own IPython settings.
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "IPYTHONDIR": str(Path(folder) / ".ipython")}
+        # On one thread: sums are then taken in the same order on every machine, and a busy one is not ten times slower.
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "IPYTHONDIR": str(Path(folder) / ".ipython"),
+            "OMP_NUM_THREADS": "1",
+        }
         client = NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=resources)
         client.execute(cwd=folder, env=environment)
         private = (str(ROOT), str(Path.home()), str(Path(folder).resolve()))

@@ -98,5 +98,5 @@ class TakesOver(PrefixCacheManager):
         changes.append(PrefixMatched(request_id, match.length, *self.slots.handle(rows[0])))
         handle, taken = self.take_over(rows[0], match.length)
         changes.append(SlotReused(*handle, request_id, match.length))
-        changes += taken + self.tree.lock(rows[0])
+        changes += [*taken, *self.tree.lock(rows[0])]
         return Placement(handle, match.length, None, changes)

@@ -38,6 +38,8 @@ class Column(NamedTuple):
 class StaleSlot:
     """A row and a note about it, token above token. A note is stale when its version is no longer the row's.
 
+    ``start`` is the position of the first token.
+
     Example:
         >>> StaleSlot(note=Held(1, ["a", " fox"]), row=Held(2, ["a", " frog", " sat"]))
         slot 0, version 2:    a| frog| sat
@@ -46,8 +48,10 @@ class StaleSlot:
         They part at token 1: the note says " fox", slot 0 holds " frog".
     """
 
-    def __init__(self, note: Held, row: Held, *, where: str = "slot 0", whose: str = "the note") -> None:
-        self.note, self.row, self.where, self.whose = note, row, where, whose
+    def __init__(
+        self, note: Held, row: Held, *, where: str = "slot 0", whose: str = "the note", start: int = 0
+    ) -> None:
+        self.note, self.row, self.where, self.whose, self.start = note, row, where, whose, start
         pairs = zip_longest(row.pieces, note.pieces, fillvalue="")
         self.columns = [Column(visible(held), visible(said)) for held, said in pairs]
 
@@ -58,7 +62,7 @@ class StaleSlot:
 
     @property
     def parting(self) -> int | None:
-        """The first token that the note says and the row does not hold."""
+        """Where the first token is that the note says and the row does not hold, counted in what is shown."""
         said = self.columns[: len(self.note.pieces)]
         held = len(self.row.pieces)
         return next((at for at, column in enumerate(said) if at >= held or column.note != column.row), None)
@@ -78,7 +82,7 @@ class StaleSlot:
             said = self.columns[self.parting]
             held = f'holds "{said.row}"' if self.parting < len(self.row.pieces) else "holds nothing there"
             part = "they part" if self.is_stale else "and yet they part"
-            second = f'{part} at token {self.parting}: {who} says "{said.note}", {self.where} {held}.'
+            second = f'{part} at token {self.start + self.parting}: {who} says "{said.note}", {self.where} {held}.'
         return [first[0].upper() + first[1:], second[0].upper() + second[1:]]
 
     def __repr__(self) -> str:
@@ -126,7 +130,8 @@ class StaleSlot:
         x, parts = self._left(), []
         parting = len(self.note.pieces) if self.parting is None else self.parting
         for at, column in columns:
-            parts.append(text(x + column.width / 2, y - 4, str(at), size=9, fill="soft", text_anchor="middle"))
+            position = str(self.start + at)
+            parts.append(text(x + column.width / 2, y - 4, position, size=9, fill="soft", text_anchor="middle"))
             if at < len(self.row.pieces):
                 parts.append(rect(x + 1, y, column.width - 2, CELL, fill="panel", stroke="line", rx=3))
                 parts.append(_words(column.row, x, y, column.width, "text"))

@@ -2,8 +2,8 @@
 # # Slot versions: the ghost prefix
 #
 # Somebody makes a note: *slot 0 holds the story of the fox*. Later the slot is given away and written over. The note is
-# still there, and it still looks right. In this chapter such a note puts one user's words into another user's answer,
-# and you write the check that stops it: a comparison of two numbers.
+# still there, and it still looks right. In this chapter such a note does harm that nobody notices, and you write the
+# check that stops it: a comparison of two numbers.
 #
 # | | |
 # |---|---|
@@ -14,12 +14,13 @@
 
 # %%
 import inspect
+import math
 
 import torch
 
 import astrai
 from astrai import GenerationRequest, InferenceEngine, SamplingParams
-from astrai.course import check, mine, predict, quiz, reveal
+from astrai.course import check, hint, mine, predict, quiz, reveal, solution
 
 model, tokenizer = astrai.load("tiny")
 print("running on:", model.device.type)
@@ -40,13 +41,13 @@ print("running on:", model.device.type)
 # %%
 row_0 = "Tell me a story about a fox."  # written for Ann, who has left
 state = "free"
-note, seen = "row 0 holds the fox", state  # Cleo has a look, and makes a note
+memo, seen = "row 0 holds the fox", state  # Cleo has a look, and makes a note
 
 row_0, state = "Tell me a story about a frog.", "Ben's"  # Ben is given the row, and writes over it
 state = "free"  # Ben has left
 
 print("is all as Cleo saw it?", state == seen)
-print("the note says:        ", note)
+print("the note says:        ", memo)
 print("the row says:         ", row_0)
 
 # %% [markdown]
@@ -66,23 +67,23 @@ print("the row says:         ", row_0)
 # %%
 from astrai.course.stale_slot import Held, StaleSlot
 
-versions = [1]  # slot 0 was handed out once, to Ann
-handle = (0, versions[0])  # Cleo's note: slot 0, at version 1
-versions[0] += 1  # slot 0 is handed out again, to Ben
+version_of = [1]  # slot 0 was handed out once, to Ann
+cleos_handle = (0, version_of[0])  # Cleo's note: slot 0, at version 1
+version_of[0] += 1  # slot 0 is handed out again, to Ben
 
-slot, version = handle
-print("the handle is", "still good" if version == versions[slot] else "stale")
+slot, seen_at = cleos_handle
+print("the handle is", "still good" if seen_at == version_of[slot] else "stale")
 
 StaleSlot(
-    note=Held(version, ["Tell", "me", "a", "story", "about", "a", "fox", "."]),
-    row=Held(versions[slot], ["Tell", "me", "a", "story", "about", "a", "frog", "."]),
+    note=Held(seen_at, ["Tell", "me", "a", "story", "about", "a", "fox", "."]),
+    row=Held(version_of[slot], ["Tell", "me", "a", "story", "about", "a", "frog", "."]),
     whose="Cleo's note",
 )
 
 # %% [markdown]
 # The last one, the full stop, stands in both lines. Why is it E all the same? Because a slot does not hold words. It
-# holds KV, and the KV of a token is computed from all the tokens before it: a full stop after *frog* is not the full
-# stop after *fox*. Very soon you will see that in the numbers.
+# holds KV, and what a layer computes for a token depends on all the tokens before it: a full stop after *frog* is not
+# the full stop after *fox*. Very soon you will see that in the numbers.
 #
 # ## 2. The same story on the real engine
 #
@@ -112,7 +113,7 @@ def tell_story(**parts):
     return engine, {"Ann": ann, "Ben": ben, "Cleo": cleo}
 
 
-engine, right = tell_story()
+plain, right = tell_story()
 for name, text in right.items():
     print(f"{name:<5} {text}")
 
@@ -121,8 +122,8 @@ for name, text in right.items():
 # the most likely token here.
 #
 # Now to the full stop. Below stand the tokens of both prompts, all but the last (which is computed each time, as you
-# know from notebook 00), and for each position how their keys in the cache compare. Each prompt ran in an engine of its
-# own, so nothing was shared.
+# know from notebook 00). Behind them stands whether their keys in the cache are the same: first in the first of the
+# model's layers, then in all the others. Each prompt ran in an engine of its own, so nothing was shared.
 
 
 # %%
@@ -137,15 +138,20 @@ def pieces(token_ids):
 def keys_of(text):
     alone = InferenceEngine(model, tokenizer, num_slots=1, start=False)
     ask(alone, text, max_tokens=1)
-    return alone.kv_cache.k_cache[:, 0, :, :11]  # (layers, kv heads, positions, numbers a head)
+    known = len(prompt_of(text)) - 1  # all but the last token
+    return alone.kv_cache.k_cache[:, 0, :, :known]  # (layers, kv heads, positions, numbers a head)
 
 
-distance = (keys_of(FOX) - keys_of(FROG)).abs().amax(dim=(0, 1, 3))  # the largest difference at each position
-for fox, frog, far in zip(pieces(prompt_of(FOX)), pieces(prompt_of(FROG)), distance):
-    print(f"{fox:<14} {frog:<14} {'the same keys' if far < 1e-3 else 'other keys'}")
+far = (keys_of(FOX) - keys_of(FROG)).abs().amax(dim=(1, 3)) > 1e-3  # by layer and position: do any keys differ?
+print(f"{'':<20} first layer   other layers")
+for fox, frog, first, others in zip(pieces(prompt_of(FOX)), pieces(prompt_of(FROG)), far[0], far[1:].any(dim=0)):
+    words = ["other keys" if differ else "same keys" for differ in (first, others)]
+    print(f"{fox:<9} {frog:<10} {words[0]:<13} {words[1]}")
 
 # %% [markdown]
-# The tokens differ at one position, the keys from there on.
+# The tokens differ at one position. In the first layer so do the keys: there a key is computed from the token and its
+# position, and from nothing else. But each layer reads what the one below has made of all the tokens so far. So from
+# the second layer on, the keys differ from that position on.
 #
 # **When can a note grow old at all?** In AstrAI it cannot. The engine looks for a prefix in its phase *refill*, and
 # hands the slot out in the same moment. Nothing happens in between, because one thread does both, one request after the
@@ -164,7 +170,7 @@ for fox, frog, far in zip(pieces(prompt_of(FOX)), pieces(prompt_of(FROG)), dista
 # it.
 
 # %%
-from textwrap import dedent
+from textwrap import dedent, fill
 
 from astrai.course.ghost import BelievedNotes, NotesOnArrival
 
@@ -180,6 +186,11 @@ show_source(BelievedNotes.place)
 # Read `place` like this. If there is no note, or `trusts` says no, it goes by `match`, which is what the cache holds
 # *now*, as the package does. Otherwise it takes the row of the note and states that the first `note.length` tokens of
 # the prompt are in it already. And `trusts` says yes to everything.
+#
+# Line by line: `allocate(among=1 << slot)` hands out this one slot. (`among` is a *mask*, a number whose bit *i* stands
+# for slot *i*; `1 << slot` has the one bit of this slot.) `PrefixMatched` and `SlotReused` are lines for the trace.
+# `cut` tells the index of the cache that the row keeps only so many tokens, `lock` that it is in use. The `None` in
+# `Placement` says that nothing must be copied first.
 
 # %%
 predict(
@@ -196,27 +207,38 @@ predict(
 
 # %%
 haunted, wrong = tell_story(scheduler=NotesOnArrival, prefix_cache=BelievedNotes)
-for name, question in (("Ann", FOX), ("Ben", FROG), ("Cleo", FOX)):
-    print(f"{name:<5} asks:        {question}\n      should read: {right[name]}\n      reads:       {wrong[name]}\n")
 
-is_ben, is_right = wrong["Cleo"] == wrong["Ben"], wrong["Cleo"] == right["Cleo"]
-mixed_or_right = "her fox: the note has her own words" if is_right else "a fox and a frog, mixed"
-reveal("13.1", "Ben's frog, to the letter" if is_ben else mixed_or_right)
+cleo_reads = wrong["Cleo"]
+known = {right["Cleo"]: "her fox: the note has her own words", wrong["Ben"]: "Ben's frog, to the letter"}
+reveal("13.1", known.get(cleo_reads, "a fox and a frog, mixed"))
+
+# %%
+for name, question in (("Ann", FOX), ("Ben", FROG), ("Cleo", FOX)):
+    print(f"{name}\n  asks:        {question}")
+    print(f"  should read: {right[name]}")
+    print(f"  reads:       {wrong[name]}\n")
 
 # %% [markdown]
 # One user's words in another user's answer, and not a blemish that would give it away. This is the worst thing that a
 # prefix cache can do. And why to the letter? Here is Cleo's note against what was in the slot when her turn came.
 
 # %%
-note = haunted.scheduler.cache.notes[2]  # requests count from 0, so Cleo's is 2
+from astrai.trace import events as e
+
+cleos_note = haunted.scheduler.cache.notes[2]  # requests count from 0, so Cleo's is 2
+freed = [record.event for record in haunted.trace.records if isinstance(record.event, e.SlotFreed)]
+ben_left = freed[1]  # the slot as Ben left it: its version, and how many tokens of KV are in it
 ben_wrote = [*prompt_of(FROG), *tokenizer.encode(wrong["Ben"])]
+
 StaleSlot(
-    note=Held(note.handle.version, pieces(prompt_of(FOX)[: note.length])),
-    row=Held(note.handle.version + 1, pieces(ben_wrote)),  # handed out once more, to Ben
+    note=Held(cleos_note.handle.version, pieces(prompt_of(FOX)[: cleos_note.length])),
+    row=Held(ben_left.version, pieces(ben_wrote[: ben_left.kept_len])),
     whose="Cleo's note",
 )
 
 # %% [markdown]
+# (Ben's last token, the full stop, is not in the slot: nothing came after it, so its KV was never computed.)
+#
 # Her note covers all of her prompt but the last token, `<|assistant|>`, which is always computed. That is also the last
 # token of Ben's prompt. So what the model saw was the KV of Ben's prompt, and then Ben's last token. What Cleo asked
 # for stood nowhere. It answered Ben once more.
@@ -224,20 +246,7 @@ StaleSlot(
 # The trace, in which the engine writes down what it does, tells the same. This is the step in which Cleo gets the slot.
 
 # %%
-from astrai.course.stills import TraceTable
-from astrai.trace import events as e
-
-
-def happened(engine, *kinds, request_id=None):
-    """The events of these kinds, as a table; with a request's id only those of the step in which it got its slot."""
-    records = engine.trace.records
-    if request_id is not None:
-        admitted = e.RequestAdmitted
-        step = next(r.step for r in records if isinstance(r.event, admitted) and r.event.request_id == request_id)
-        records = [record for record in records if record.step == step]
-    kinds += (e.PhaseStarted, e.PhaseEnded)  # by these the table knows the phases
-    return TraceTable([record for record in records if isinstance(record.event, kinds)])
-
+from astrai.course.happened import happened
 
 STORY = (e.SlotFreed, e.PrefixMatched, e.SlotReused, e.RequestAdmitted, e.Prefilled)
 happened(haunted, *STORY, request_id=2)
@@ -249,12 +258,15 @@ happened(haunted, *STORY, request_id=2)
 #
 # ## 3. Write the check
 #
-# A slot's version lives in the allocator, which hands slots out. Two methods make the difference:
+# A slot's version lives in the allocator, which hands slots out.
+#
+# **13.2** Write its two methods that know about versions:
 #
 # - `renew(slot)` raises the version of a slot and returns its new handle. The engine calls it whenever a row is handed
 #   out, and whenever something of what a row holds is cut off. From then on, all older handles to it are stale.
 # - `check(handle)` is called with a handle of unknown age. It raises `SlotError` unless the slot is at that version
-#   now. It returns nothing: an answer can be overlooked, an exception cannot.
+#   now, and the error's text names the slot and both versions. It returns nothing: an answer can be overlooked, an
+#   exception cannot. (It is not the `check("13.2", ...)` of this course, which only has the same name.)
 #
 # The base class does the rest: it knows which slots are free, and has `self.versions`, a list with one number for each
 # slot, all 0 at first. A `Handle` has two parts, `handle.slot` and `handle.version`, and is made with `Handle(slot,
@@ -289,30 +301,37 @@ class MyVersions(SlotAllocator):
 check("13.2", MyVersions)
 
 # %% [markdown]
-# Stuck? `from astrai.course import hint`, then `hint("13.2")` gives a nudge. From here on your allocator runs the
-# engine: each slot that it hands out below got its version from you.
+# Stuck? `hint("13.2")` gives a nudge, and after a try `solution("13.2")` shows an answer. From here on your allocator
+# runs the engine: each slot that it hands out below got its version from you.
 #
-# > **Predict.** Ann, Ben and Cleo once more, on the engine without any notes. At which version will slot 0 be at the
-# > end?
+# > **Predict.** Ann, Ben and Cleo once more, on the engine without any notes. Then Dora comes and asks for a fox as
+# > well. How many of her 12 prompt tokens are found in the cache, and at which version is the slot then?
 
 # %%
 from astrai.course.stills import SlotsOverTime
 
 MySlots = mine("13.2", MyVersions, SlotAllocator)
-engine, answers = tell_story(slots=MySlots)
-print("the right answers:", answers == right)
-print("slot 0 is at version", engine.scheduler.cache.slots.handle(0).version)
+versioned, answers = tell_story(slots=MySlots)
+(dora,) = ask(versioned, FOX)
+print("the right answers:", answers == right and dora == right["Ann"])
 
-SlotsOverTime(engine.trace)
+admitted = [record.event for record in versioned.trace.records if isinstance(record.event, e.RequestAdmitted)]
+for name, event in zip(("Ann", "Ben", "Cleo", "Dora"), admitted):
+    print(f"{name:<5} slot {event.slot} at version {event.version}, {event.cached_len:>2} of 12 tokens found")
+
+SlotsOverTime(versioned.trace)
 
 # %% [markdown]
-# Time goes from left to right, and the slot fills from below. Three hills, three hand-outs, three versions. At the foot
-# of the second and the third hill lies **R**, the tokens that were reused as they stood: the words that Ben's prompt
-# and the one before it have in common, and Cleo's and Ben's.
+# Time goes from left to right, and the slot fills from below. Four hills, four hand-outs, four versions. At the foot of
+# all hills but the first lies **R**, the tokens that were reused as they stood. Ben's prompt shares its first words
+# with Ann's, and Cleo's with Ben's. Dora asks what Cleo has asked, so all of her prompt is found but its last token,
+# which is always computed.
 #
 # Back to the haunted engine. A check that nobody calls helps nobody: now the reader of the notes must use it.
-# `trusts(note)` says whether to go by a note. (If not, `place` goes by what the cache holds now, as you have read.) The
-# allocator is at hand as `self.slots`.
+#
+# **13.3** Write `trusts(note)`, which says whether to go by a note: it gets a note and returns `True` or `False`. (On
+# `False`, `place` goes by what the cache holds now, as you have read.) You need `note.handle`, and the allocator, which
+# is at hand as `self.slots`: its `check` raises `SlotError` for a stale handle.
 
 
 # %% tags=["exercise", "13.3"]
@@ -335,8 +354,8 @@ class MyNotes(BelievedNotes):
 check("13.3", MyNotes)
 
 # %% [markdown]
-# > **Predict.** Cleo comes with her stale note once more. Her prompt has 12 tokens. How many of them will be found in
-# > the cache? Count in the picture of her note.
+# > **Predict.** The same story with your check, and the same table as in section 2. Which of its five lines will be
+# > different, and in which numbers?
 
 # %%
 from astrai.course.ghost import CheckedNotes
@@ -349,8 +368,8 @@ print("Cleo reads:", answers["Cleo"])
 happened(laid, *STORY, request_id=2)
 
 # %% [markdown]
-# Cleo gets her fox. Her note was refused, the cache was asked again, and what it held *now* was still of use: the
-# tokens that Ben's prompt and hers have in common. Only the rest was computed.
+# All but the first. Cleo gets her fox: her note was refused, the cache was asked again, and what it held *now* was
+# still of use: the tokens that Ben's prompt and hers have in common. Only the rest was computed.
 #
 # ## 4. Why a number?
 #
@@ -360,7 +379,7 @@ happened(laid, *STORY, request_id=2)
 #   *one* looks. Cleo looks and clears it. Ben is given the slot, and it is set. Dora looks and clears it. Cleo asks:
 #   has it changed? No, says the flag.
 # - **A time**: when was the slot handed out last, and when did I look? But two things can happen within one tick of a
-#   clock, and clocks are set back now and then. A version does not say when. It says *how often*, which is what we want
+#   clock, and clocks of the day are set back. A version does not say when. It says *how often*, which is what we want
 #   to know.
 # - **Erasing** what a freed row holds. Then the note leads to zeros in place of Ben's words. Cleo's answer is as wrong
 #   as before, only in another way; and there is no prefix cache any more, since nobody finds anything in an empty row.
@@ -369,12 +388,10 @@ happened(laid, *STORY, request_id=2)
 # What does a version cost, and can the count come to an end?
 
 # %%
-import sys
-
-kv = engine.kv_cache
+kv = plain.kv_cache
 row_bytes = kv.k_cache[:, 0].nbytes + kv.v_cache[:, 0].nbytes
-version_bytes = sys.getsizeof(10**6) + sys.getsizeof([0]) - sys.getsizeof([])  # a number, and its place in a list
-print(f"erasing a row: {row_bytes:,} bytes are written, each time;  a version: {version_bytes} bytes are kept\n")
+print(f"erasing a row: {row_bytes:,} bytes are written, each time")
+print(f"a version of 64 bits: {64 // 8} bytes are kept\n")
 
 seen, now = 1, (1 + 8) % 8  # a counter of three bits begins again after eight hand-outs
 print("three bits, eight hand-outs later:", "believed" if now == seen else "refused")
@@ -404,16 +421,16 @@ print(f"64 bits: after {hours * 2**32 / 24 / 365.25:,.0f} years")
 # %%
 from astrai.widgets.picture import SlotMap
 
-engine = InferenceEngine(model, tokenizer, num_slots=3, start=False, slots=MySlots)
-(story,) = ask(engine, FOX, max_tokens=60)
+three_slots = InferenceEngine(model, tokenizer, num_slots=3, start=False, slots=MySlots)
+(story,) = ask(three_slots, FOX, max_tokens=60)
 chat = [("user", FOX), ("assistant", story), ("user", "Give the story a title.")]
 messages = [{"role": role, "content": content} for role, content in chat]
-engine.submit(GenerationRequest(messages=messages, sampling=SamplingParams(max_tokens=16)))
-ask(engine)  # no further question: step until Ann's second one is answered
-ask(engine, FROG)
+three_slots.submit(GenerationRequest(messages=messages, sampling=SamplingParams(max_tokens=16)))
+ask(three_slots)  # no further question: step until Ann's second one is answered
+ask(three_slots, FROG)
 
-display(happened(engine, e.PrefixMatched, e.SlotAllocated, e.SlotReused, e.PrefixCopied))
-SlotMap(engine.trace, tokenizer=tokenizer)
+display(happened(three_slots, e.PrefixMatched, e.SlotAllocated, e.SlotReused, e.PrefixCopied))
+SlotMap(three_slots.trace, tokenizer=tokenizer)
 
 # %% [markdown]
 # Request 1 is Ann's second. It goes on where slot 0 ends, so nothing is lost, and it takes the row over (**R**).
@@ -423,62 +440,72 @@ SlotMap(engine.trace, tokenizer=tokenizer)
 # What does a copy cost? First in bytes, which can be counted exactly.
 
 # %%
-kv = engine.kv_cache
+kv = three_slots.kv_cache
 print("k_cache:", tuple(kv.k_cache.shape), "numbers of", kv.k_cache.itemsize, "bytes; v_cache is as large")
 print("that is: layers, slots, kv heads, positions, numbers a head")
+
+# %%
 predict("13.4", "The first 100 tokens of a row are copied to another row. How many bytes are written?", unit="bytes")
 
 # %%
 prefix = [cache[:, 0, :, :100] for cache in (kv.k_cache, kv.v_cache)]  # all layers, row 0, its first 100 positions
 reveal("13.4", sum(part.nbytes for part in prefix))
 
+# %%
+layers, _, kv_heads, _, numbers_a_head = kv.k_cache.shape
+sizes = [2, layers, kv_heads, numbers_a_head, kv.k_cache.itemsize]  # the 2: keys and values
+one_token = math.prod(sizes)
+print(" * ".join(map(str, sizes)), "=", f"{one_token:,} bytes a token; for 100 of them {100 * one_token:,}")
+
 # %% [markdown]
 # Keys and values, times layers, times kv heads, times numbers a head, times the bytes of a number: so much for one
 # token, and a hundred times as much for a hundred. (Each byte is read once, too.) Zero-copy writes none.
 #
 # Now in time, on this machine: copying a prefix against computing it again, which is what an engine without a prefix
-# cache does. The two are done in turn, on one thread, and of each the middle time counts (the median).
+# cache does. `fastest` does each of some things once in every round, on one thread, and keeps the shortest time of each
+# in microseconds: whatever else the machine does meanwhile can only make it longer.
 
 # %%
-import time
-from statistics import median
+from functools import partial
 
-from astrai.course.charts import Chart
+from astrai.course.measuring import fastest
 
-kv = InferenceEngine(model, tokenizer, num_slots=2, start=False).kv_cache
 LENGTHS = (16, 64, 256, 768)
+row_kv = InferenceEngine(model, tokenizer, num_slots=2, start=False).kv_cache
 long_prompt = torch.tensor([(prompt_of(FOX) * 100)[: max(LENGTHS)]], device=model.device)
+
+
+def wait():
+    if model.device.type == "cuda":  # a GPU works on its own: wait until it is done
+        torch.cuda.synchronize()
 
 
 @torch.inference_mode()
 def compute(n):
-    model(long_prompt[:, :n], attend=kv.prefill_attend([(0, 0, n)]), logits_at=torch.tensor([n - 1]))
+    attend = row_kv.prefill_attend([(0, 0, n)])  # row 0, from position 0 on, n tokens
+    model(long_prompt[:, :n], attend=attend, logits_at=torch.tensor([n - 1]))
+    wait()
 
 
-def microseconds(action, *arguments):
-    started = time.perf_counter()
-    action(*arguments)
-    if model.device.type == "cuda":
-        torch.cuda.synchronize()  # a GPU works on its own: wait until it is done
-    return 1e6 * (time.perf_counter() - started)
+def copy(n):
+    row_kv.copy_prefix(0, 1, n)
+    wait()
 
 
-threads = torch.get_num_threads()
-torch.set_num_threads(1)
-copied, computed = [], []
-for n in LENGTHS:
-    print(f"{n:>3} tokens: a copy writes {n * model.config.kv_bytes_per_token:>9,} bytes, zero-copy 0")
-    pairs = [(microseconds(kv.copy_prefix, 0, 1, n), microseconds(compute, n)) for _ in range(5)]
-    copied.append(median(copying for copying, _ in pairs))
-    computed.append(median(computing for _, computing in pairs))
-torch.set_num_threads(threads)
+copied = fastest({n: partial(copy, n) for n in LENGTHS}, rounds=200, calls=1)
+computed = fastest({n: partial(compute, n) for n in LENGTHS}, rounds=5, calls=1)
+
+# %%
+from astrai.course.charts import Chart
 
 words = "two lines over the length of the prefix: copying it, and computing it again"
 chart = Chart("What a prefix costs that is not taken over", x="tokens", y="microseconds", words=words)
-chart.axes.plot(LENGTHS, computed, label="computing it again")
-chart.axes.plot(LENGTHS, copied, label="copy_()")
+chart.axes.plot(LENGTHS, list(computed.values()), label="computing it again")
+chart.axes.plot(LENGTHS, list(copied.values()), label="copy_()")
 chart.axes.set(xscale="log", yscale="log", xticks=LENGTHS, xticklabels=LENGTHS)
 chart.axes.minorticks_off()
+for n in LENGTHS:
+    print(f"{n:>3} tokens: a copy writes {n * one_token:>9,} bytes, zero-copy 0")
 chart
 
 # %% [markdown]
@@ -503,8 +530,13 @@ from astrai.inference.cache.prefix_cache import PrefixCacheManager
 show_source(TakesOver)
 
 # %% [markdown]
-# `self.tree` is the index of the cache, a *radix tree*: it knows which tokens each row holds, and at which version.
-# This time nobody makes notes, and the cache is asked at the right moment. The four come one after the other.
+# Its names: `self.slots.free_mask` has a bit for each slot that is free, and `^=` turns one over, so the slot is taken.
+# `match.holders` has a bit for each slot that holds the prefix; `slots_in` lists the slots of a mask. `self.tree` is
+# the index of the cache, a *radix tree*: it knows which tokens each row holds, and at which version. (`use` writes down
+# that they were of use just now.)
+#
+# This time nobody makes notes, and the cache is asked at the right moment. Ann, Ben, Cleo and Dora come one after the
+# other.
 #
 # > **Predict.** What will the tree say of slot 0 after Ben's frog? And what will Cleo read, and Dora after her, who
 # > both ask for a fox?
@@ -513,10 +545,11 @@ show_source(TakesOver)
 taken = InferenceEngine(model, tokenizer, num_slots=1, start=False, prefix_cache=TakesOver)
 ask(taken, FOX)
 (ben,) = ask(taken, FROG)
-cache = taken.scheduler.cache
+tree, slots = taken.scheduler.cache.tree, taken.scheduler.cache.slots
+ben_wrote = [*prompt_of(FROG), *tokenizer.encode(ben)][:-1]  # as before, all but the last token
 after_ben = StaleSlot(
-    note=Held(cache.tree.version(0), pieces(cache.tree.row_ids(0)[:11])),
-    row=Held(cache.slots.handle(0).version, pieces([*prompt_of(FROG), *tokenizer.encode(ben)][:20])),
+    note=Held(tree.version(0), pieces(tree.row_ids(0))),
+    row=Held(slots.handle(0).version, pieces(ben_wrote)),
     whose="the tree",
 )
 print("Ben reads: ", ben)
@@ -529,11 +562,19 @@ after_ben
 # no handle to it became stale. And this ghost stays. The tree goes on promising a fox, and all who ask for one get a
 # frog.
 #
-# **Mend it.** Two things are missing when a row changes hands. Its version must be raised, and the tree must be told
-# that the row keeps no more than its first `length` tokens. Two calls do that; the package's own `place` uses both:
+# Why did the tree not learn of the frog? When Ben's request ended, it was told what the row holds. But it takes for
+# granted that a row still begins with what it held before, so it only looks for something *behind* that. Both stories
+# are 27 tokens long: nothing to add, and the fox stays.
+#
+# Two things are missing when a row changes hands. Its version must be raised, and the tree must be told that the row
+# keeps no more than its first `length` tokens.
+#
+# **13.5** Write `take_over(slot, length)` so that it does both. It gets the number of a free slot, and how many of its
+# first tokens stay. It returns two things: the slot's new handle, and the list of what changed in the tree. Two calls
+# are enough; the package's own `place` uses both:
 #
 # - `self.slots.allocate(among=1 << slot)` hands out this one slot: it is no longer free, has a new version, and the new
-#   handle is returned. (`1 << slot` is a number in which one bit is set, that of the slot.)
+#   handle is returned.
 # - `self.tree.cut(handle, length)` tells the tree, and returns the list of what changed in it.
 
 
@@ -546,8 +587,7 @@ class Mended(TakesOver):
         # BEGIN SOLUTION
         handle = self.slots.allocate(among=1 << slot)
         return handle, self.tree.cut(handle, length)
-        # STUB: self.slots.free_mask ^= 1 << slot  # it is not free any more: that much was right
-        # STUB: return self.slots.handle(slot), []
+        # STUB: raise NotImplementedError  # a new handle for the slot; then cut the tree with it, and return both
         # END SOLUTION
 
 
@@ -555,16 +595,48 @@ class Mended(TakesOver):
 check("13.5", Mended)
 
 # %%
-cache = mine("13.5", Mended, PrefixCacheManager)
-healed = InferenceEngine(model, tokenizer, num_slots=1, start=False, prefix_cache=cache, slots=MySlots)
+MyCache = mine("13.5", Mended, PrefixCacheManager)
+healed = InferenceEngine(model, tokenizer, num_slots=1, start=False, prefix_cache=MyCache, slots=MySlots)
 for name, question in (("Ann", FOX), ("Ben", FROG), ("Cleo", FOX), ("Dora", FOX)):
     print(f"{name:<5} reads: {ask(healed, question)[0]}")
 
 # %% [markdown]
-# What does each of the two lines do? Leave one out, and see. With the cut alone, all four read the right thing: the
-# tree is true again, and here nobody else remembers. But whoever keeps a handle elsewhere, in a note or in a page
-# table, is not warned. With the new version alone, they are warned, but the tree still promises the fox. **The cut
-# keeps the index true. The version protects everybody else who has looked.**
+# What does each of the two lines do? Here each is left out once. And this time somebody has kept a handle to Ann's fox,
+# in a note or in a page table, and has it checked when Ben is gone.
+#
+# > **Predict.** With the cut alone: what does Cleo read, and is the old handle refused? And with the new version alone?
+
+
+# %%
+class OnlyTheCut(TakesOver):
+    def take_over(self, slot, length):
+        self.slots.free_mask ^= 1 << slot
+        handle = self.slots.handle(slot)  # the old one
+        return handle, self.tree.cut(handle, length)
+
+
+class OnlyTheVersion(TakesOver):
+    def take_over(self, slot, length):
+        return self.slots.allocate(among=1 << slot), []  # the tree is told nothing
+
+
+# %%
+for half in (OnlyTheCut, OnlyTheVersion):
+    halved = InferenceEngine(model, tokenizer, num_slots=1, start=False, prefix_cache=half, slots=MySlots)
+    ask(halved, FOX)
+    kept = halved.scheduler.cache.slots.handle(0)  # the fox is in slot 0, at this version
+    ask(halved, FROG)
+    try:
+        halved.scheduler.cache.slots.check(kept)
+        said = "accepted, though the fox is gone"
+    except SlotError:
+        said = "refused"
+    print(f"{half.__name__}\n  the old handle: {said}\n  Cleo reads:     {ask(halved, FOX)[0]}\n")
+
+# %% [markdown]
+# With the cut alone, Cleo reads the right thing: the tree is true again. But whoever keeps a handle elsewhere is not
+# warned. With the new version alone they are warned, but the tree still promises the fox. **The cut keeps the index
+# true. The version protects everybody else who has looked.**
 #
 # ### A page table points at memory that was given away
 #
@@ -572,19 +644,30 @@ for name, question in (("Ann", FOX), ("Ben", FROG), ("Cleo", FOX), ("Dora", FOX)
 # as it needs, wherever they lie. Its **page table** lists them in order, and each step reads the KV by going through
 # the list. So a page table *is* a note, and it lives across steps.
 #
-# `Pages` is a small one, 60 lines with real tensors for the real model (`astrai/course/pages.py`). A page has four
-# positions, and your allocator hands the pages out. A table is a list of handles.
+# `Pages` is a small one, with real tensors for the real model (`astrai/course/pages.py`). A page has four positions,
+# and your allocator hands the pages out (it calls a page a slot). A table is a list of handles.
 
 # %%
 from astrai.course.pages import Pages
 
 show_source(Pages.find)
 
+PROMPT_LEN = len(prompt_of(FOX))  # 12 tokens, and Ben's prompt has as many
+
+
+def answer_in(token_ids):
+    return tokenizer.decode(token_ids[PROMPT_LEN:])
+
+
+def listed(table):
+    return "pages " + ", ".join(f"{handle.slot} v{handle.version}" for handle in table)
+
+
 pages = Pages(model, MySlots(24))
 ann_ids, ann_table = prompt_of(FOX), []
 pages.go_on(ann_table, ann_ids, num_tokens=16, start=0)  # the KV from position 0 on is missing: all of it
-print("the engine's words:", tokenizer.decode(ann_ids[12:]) == right["Ann"])
-print("Ann's page table:  ", ", ".join(f"page {handle.slot} v{handle.version}" for handle in ann_table))
+print("the engine's words:", answer_in(ann_ids) == right["Ann"])
+print("Ann's page table:  ", listed(ann_table))
 
 # %% [markdown]
 # Through pages the model writes what it writes in a row. Now the story. Ann has read seven tokens of her answer when
@@ -596,31 +679,41 @@ print("Ann's page table:  ", ", ".join(f"page {handle.slot} v{handle.version}" f
 
 # %%
 def interrupt(pages):
-    """Ann reads 7 tokens and is interrupted, Ben reads 16. Ann's tokens and table, Ben's tokens."""
-    ann_ids, ann_table, ben_ids = prompt_of(FOX), [], prompt_of(FROG)
+    """Ann reads 7 tokens and is interrupted, Ben reads 16. The tokens and the table of each."""
+    ann_ids, ann_table, ben_ids, ben_table = prompt_of(FOX), [], prompt_of(FROG), []
     pages.go_on(ann_table, ann_ids, num_tokens=7, start=0)
     for handle in ann_table:
         pages.slots.free(handle)  # given back; but the table still lists them
-    pages.go_on([], ben_ids, num_tokens=16, start=0)
-    return ann_ids, ann_table, ben_ids
+    pages.go_on(ben_table, ben_ids, num_tokens=16, start=0)
+    return ann_ids, ann_table, ben_ids, ben_table
 
 
 pages = Pages(model, MySlots(24))
-ann_ids, ann_table, ben_ids = interrupt(pages)
+ann_ids, ann_table, ben_ids, ben_table = interrupt(pages)
 pages.go_on(ann_table, ann_ids, num_tokens=9)
-print("Ben has read:", tokenizer.decode(ben_ids[12:]))
-print("Ann has read:", tokenizer.decode(ann_ids[12:]))
+print("Ben has read:", answer_in(ben_ids))
+print("Ann has read:", answer_in(ann_ids))
 
+# %% [markdown]
+# Nobody has asked for this. The first half of the sentence is Ann's, the second is made of Ben's. Here are both tables,
+# and Ann's third page, which holds positions 8 to 11.
+
+# %%
+print("Ben's table:", listed(ben_table))
+print("Ann's table:", listed(ann_table))
+
+third = ann_table[2]
 StaleSlot(
-    note=Held(ann_table[2].version, pieces(ann_ids[8:12])),  # her third page: positions 8 to 11
-    row=Held(pages.slots.handle(ann_table[2].slot).version, pieces(ben_ids[8:12])),
-    where="page 2",
+    note=Held(third.version, pieces(ann_ids[8:12])),
+    row=Held(pages.slots.handle(third.slot).version, pieces(ben_ids[8:12])),
+    where=f"page {third.slot}",
     whose="Ann's table",
+    start=8,
 )
 
 # %% [markdown]
-# Nobody has asked for this. The first half of the sentence is Ann's, the second is made of Ben's. She also *wrote*: the
-# KV of her new tokens went into pages that are his. Had he still been reading, his answer would be spoilt as well.
+# She also *wrote*: the KV of her next two tokens, positions 18 and 19, went into page 4, which is his by now. (Behind
+# it she was given new pages.) Had he still been reading, his answer could be spoilt as well.
 #
 # You have written the cure already: the handles are in the table, `check` is in your allocator. The one question is
 # where to call it. A table is read in every step, and a page can be given away between any two of them. So it is
@@ -636,14 +729,14 @@ class CheckedPages(Pages):
         return super().find(table)
 
 
-pages = CheckedPages(model, MySlots(24))
-ann_ids, ann_table, ben_ids = interrupt(pages)
+safe = CheckedPages(model, MySlots(24))
+token_ids, table, _, _ = interrupt(safe)
 try:
-    pages.go_on(ann_table, ann_ids, num_tokens=9)
+    safe.go_on(table, token_ids, num_tokens=9)
 except SlotError as error:
-    print("refused.", error)
-    pages.go_on([], ann_ids, num_tokens=9, start=0)
-print("Ann has read:", tokenizer.decode(ann_ids[12:]))
+    print(fill(f"refused: {error}", width=80))
+    safe.go_on([], token_ids, num_tokens=9, start=0)
+print("Ann has read:", answer_in(token_ids))
 
 # %% [markdown]
 # ## 7. Who would have noticed?
@@ -658,37 +751,57 @@ print("Ann has read:", tokenizer.decode(ann_ids[12:]))
 # - **Poison**: with `poison=True`, what is no longer valid in a row is filled with 10,000 or -10,000, so that no read
 #   of it can pass for KV.
 #
-# > **Predict.** Which of them notice that Cleo was told Ben's story?
+# > **Predict.** Which of them notice that Cleo was told Ben's story? Take the first three first.
 
 # %%
 from astrai.trace.replay import ReplayError, replay
 
-haunted.scheduler.check_integrity()
-print("check_integrity: nothing to complain of")
-try:
-    replay(haunted.trace)
-except ReplayError as error:
-    print("replay:", error)
-alone = InferenceEngine(model, tokenizer, num_slots=1, start=False)
-print("the same answer as alone:", wrong["Cleo"] == ask(alone, FOX)[0])
 
-for ben_says in (FROG, "Hello."):
-    parts = {"scheduler": NotesOnArrival, "prefix_cache": BelievedNotes}
-    poisoned = InferenceEngine(model, tokenizer, num_slots=1, start=False, poison=True, **parts)
-    ask(poisoned, FOX)
-    ask(poisoned, ben_says, FOX, max_tokens=4)
-    read = poisoned.kv_cache.k_cache[:, 0, :, : note.length]  # the keys that Cleo's note promised
-    print(f"poison, after {ben_says!r}: Cleo has read some:", bool((read.abs() > 1000).any()))
+class ChecksItsBooks(NotesOnArrival):
+    num_checks = 0
+
+    def step(self):
+        super().step()
+        self.check_integrity()
+        self.num_checks += 1
+
+
+checked, told = tell_story(scheduler=ChecksItsBooks, prefix_cache=BelievedNotes)
+print("check_integrity, after", checked.scheduler.num_checks, "steps: nothing to complain of")
+alone = InferenceEngine(model, tokenizer, num_slots=1, start=False)
+print("the same answer as alone:", told["Cleo"] == ask(alone, FOX)[0])
+try:
+    replay(checked.trace)
+except ReplayError as error:
+    print(fill(f"replay: {error}", width=80))
 
 # %% [markdown]
 # The books find nothing. Who owns the slot, at which version, how many tokens are in it: allocator, tree and scheduler
 # agree on all that, and none of them knows what Cleo asked for. The replay sees the impossible handle, and the plain
-# comparison sees the wrong words.
+# comparison sees the wrong words. (The replay refuses a run with `TakesOver` too: there a slot is handed out twice at
+# the same version.)
 #
+# > **Predict.** Now with poison. Ben asks for his frog as before; then, in a second run, he only says "Hello." In which
+# > of the two does Cleo read poison? Her note promised 11 tokens. Each answer ends after 4 tokens.
+
+# %%
+for ben_says in (FROG, "Hello."):
+    parts = {"scheduler": NotesOnArrival, "prefix_cache": BelievedNotes}
+    torch.manual_seed(4)  # the signs of the poison are random
+    poisoned = InferenceEngine(model, tokenizer, num_slots=1, start=False, poison=True, **parts)
+    ask(poisoned, FOX)
+    cleo = ask(poisoned, ben_says, FOX, max_tokens=4)[1]
+    read = poisoned.kv_cache.k_cache[:, 0, :, : cleos_note.length]  # the keys that Cleo's note promised
+    print("Ben asked:", ben_says)
+    print("  poison in what Cleo has read:", bool((read.abs() > 1000).any()))
+    print(f"  Cleo reads: {cleo.strip()}\n")
+
+# %% [markdown]
 # Poison is silent at first: all that Cleo read had been written by Ben, and was valid. It was only not hers. In the
-# second try Ben said "Hello.", and had written less than her note promised. Behind his few tokens there is still
-# something of an older story, which would pass for KV. With poison it does not: the model is fed with 10,000s, and
-# writes rubbish that no test can overlook.
+# second run Ben had written less than her note promised: a short question, and the first tokens of an answer. (That is
+# why the answers are cut short here. With a whole answer his row would be long enough, and she would read nothing but
+# his words.) Behind it there is still something of an older story, which would pass for KV. With poison it does not:
+# the model is fed with 10,000s, and writes rubbish that no test can overlook.
 #
 # ## 8. Can you say why?
 
@@ -725,8 +838,12 @@ Stills("TheGhostPrefix")
 # handed out anew; in that moment the hash is removed. A count of the requests that use a block keeps it from being
 # handed out while it is read. SGLang's radix tree counts the users of each node (`lock_ref`) and evicts only what
 # nobody uses. Such counts do what our locks do: they protect what is *in use*. A version protects those who only
-# *remember*. And where engines remember, ghosts were seen: SGLang's pull request 18803 tells of a row of its request
-# table that was given to a new request while the GPU still read it for the old one.
+# *remember*.
+#
+# And ghosts were seen. In vllm-mlx (pull request 385) a prefix that matched in part was handed on with the rest of the
+# old one still behind it, and a question about Hamlet was answered with another request's penicillin. SGLang's pull
+# request 18803 tells of the third kind of section 2: a row of its request table was given to a new request while the
+# GPU still read it for the old one. There a number on the CPU does not help: the row must be given back later.
 #
 # The idea is older than serving. Game engines point at their objects by index and *generation* (a slot map), for the
 # same reason. Databases do it too: with optimistic locking, a row is written only if its version is still the one that

@@ -36,7 +36,7 @@ def system(content: str) -> dict[str, str]:
     return {"role": "system", "content": content}
 
 
-# --- 00.4 -------------------------------------------------------------------------------------------------------------
+# --- 00.5 -------------------------------------------------------------------------------------------------------------
 
 
 def only_the_first(logits: torch.Tensor, requests: Any) -> Any:
@@ -50,6 +50,16 @@ def from_the_whole(logits: torch.Tensor, requests: Any) -> Any:
 
 def right_only_by_hand(logits: torch.Tensor, requests: Any) -> Any:
     return [Sampled(int(row[:300].argmax())) for row in logits]
+
+
+def never_goes_on(logits: torch.Tensor, requests: Any) -> Any:
+    chosen = []
+    for row in logits.tolist():
+        place, largest = 0, max(row)
+        while row[place] < largest:
+            place += 0
+        chosen.append(Sampled(place))
+    return chosen
 
 
 def stops_in_the_engine(logits: torch.Tensor, requests: Any) -> Any:
@@ -73,13 +83,17 @@ def stops_in_the_engine(logits: torch.Tensor, requests: Any) -> Any:
         (lambda logits, requests: logits.argmax(-1), "must return a list of `Sampled`, and returns a Tensor"),
         (lambda logits, requests: logits.argmax(-1).tolist(), "Item 0 of your list must be `Sampled"),
         (lambda logits, requests: None, "must `return` the list"),
+        (loop(lambda row: ...), "is still `...`"),
+        (loop(lambda row: row.argmax), "its brackets are missing, as in `row.argmax\\(\\)`"),
+        (loop(lambda row: row.index(max(row))), "Your code stopped in line"),
+        (never_goes_on, "does not come to an end: look at the loop"),
         (right_only_by_hand, "goes another way than it should at row"),
         (stops_in_the_engine, "In the engine your sampler stopped request 0"),
         (lambda logits: [Sampled(0)], "It cannot be used in the way that the exercise asks for"),
     ],
 )
 def test_a_wrong_sampler_is_told_why(wrong: Any, words: str) -> None:
-    verdict = judge(exercise("00.4"), wrong)
+    verdict = judge(exercise("00.5"), wrong)
     assert not verdict.passed and re.search(words, repr(verdict)), verdict
 
 
@@ -101,10 +115,10 @@ def by_hand(logits: torch.Tensor, requests: Any) -> tuple[Sampled, ...]:
     ],
 )
 def test_a_sampler_of_another_style_passes(right: Any) -> None:
-    assert judge(exercise("00.4"), right).passed
+    assert judge(exercise("00.5"), right).passed
 
 
-# --- 00.5 -------------------------------------------------------------------------------------------------------------
+# --- 00.6 -------------------------------------------------------------------------------------------------------------
 
 
 MEMORY: list[dict[str, str]] = []
@@ -140,7 +154,7 @@ def forgets_to_start_anew(rules: str, name: str, question: str) -> list[dict[str
 )
 def test_wrong_messages_are_told_why(wrong: Any, words: str) -> None:
     MEMORY.clear()
-    verdict = judge(exercise("00.5"), wrong)
+    verdict = judge(exercise("00.6"), wrong)
     assert not verdict.passed and re.search(words.replace("|", r"\|"), repr(verdict)), verdict
 
 
@@ -156,7 +170,7 @@ def test_wrong_messages_are_told_why(wrong: Any, words: str) -> None:
     ],
 )
 def test_messages_in_any_order_that_shares_the_rules_pass(right: Any) -> None:
-    assert judge(exercise("00.5"), right).passed
+    assert judge(exercise("00.6"), right).passed
 
 
 def test_what_the_engine_finds_is_what_two_prompts_have_in_common() -> None:
@@ -177,7 +191,7 @@ def common(one: list[int], other: list[int]) -> Any:
         yield a
 
 
-# --- 00.6 -------------------------------------------------------------------------------------------------------------
+# --- 00.7 -------------------------------------------------------------------------------------------------------------
 
 
 def mean_of_rates(results: Any) -> float:
@@ -205,15 +219,19 @@ def total(results: Any, name: str) -> int:
         (lambda rs: sum(one.cached_tokens > 0 for one in rs) / len(rs), "share of requests that found anything"),
         (lambda rs: rs[-1].cached_tokens / rs[-1].prompt_tokens, "the last request alone"),
         (lambda rs: [one.cached_tokens / one.prompt_tokens for one in rs], "yours returns several"),
-        (lambda rs: total(rs, "cached_tokens") // total(rs, "prompt_tokens"), "The share is 0 and should be 0.35"),
-        (lambda rs: total(rs, "cached_tokens"), "The share is 35 and should be 0.35"),
-        (lambda rs: f"{share_found(rs):.0%}", "must be a number from 0 to 1"),
+        (lambda rs: rs[0].cached_tokens / rs[0].prompt_tokens, "the first request alone"),
+        (lambda rs: total(rs, "cached_tokens") // total(rs, "prompt_tokens"), "The share is 0 and.*`//` cuts off"),
+        (lambda rs: total(rs, "cached_tokens"), "The share is 40 and should be 0.33.*to be divided by all prompt"),
+        (lambda rs: total(rs, "prompt_tokens") / total(rs, "cached_tokens"), "the wrong way round"),
+        (lambda rs: f"{share_found(rs):.0%}", "A number is asked for, and yours is a text"),
+        (lambda rs: f"{share_found(rs):.2f}", "A number is asked for, and yours is a text"),
+        (lambda rs: {"share": share_found(rs)}, "must be a number from 0 to 1"),
         (lambda rs: None, "must `return` the share"),
         (lambda rs: total(rs, "cached_length") / total(rs, "prompt_tokens"), "a name that it does not have"),
     ],
 )
 def test_a_wrong_hit_rate_is_told_why(wrong: Any, words: str) -> None:
-    verdict = judge(exercise("00.6"), wrong)
+    verdict = judge(exercise("00.7"), wrong)
     assert not verdict.passed and re.search(words, repr(verdict)), verdict
 
 
@@ -225,22 +243,31 @@ def with_a_loop(results: Any) -> float:
     return found / asked
 
 
+def takes_the_list_apart(results: Any) -> float:
+    found = asked = 0
+    while results:
+        result = results.pop()
+        found, asked = found + result.cached_tokens, asked + result.prompt_tokens
+    return found / asked
+
+
 @pytest.mark.parametrize(
     "right",
     [
         with_a_loop,
+        takes_the_list_apart,
         lambda rs: round(total(rs, "cached_tokens") / total(rs, "prompt_tokens"), 2),
         lambda rs: torch.tensor([one.cached_tokens for one in rs]).sum() / total(rs, "prompt_tokens"),
     ],
 )
 def test_a_hit_rate_of_another_style_passes(right: Any) -> None:
-    assert judge(exercise("00.6"), right).passed
+    assert judge(exercise("00.7"), right).passed
 
 
 # --- the notebook -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", ["00.4", "00.5", "00.6"])
+@pytest.mark.parametrize("number", ["00.5", "00.6", "00.7"])
 def test_the_stub_is_still_open_and_the_solution_passes(number: str) -> None:
     import jupytext
 

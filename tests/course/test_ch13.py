@@ -9,18 +9,26 @@ from xml.etree import ElementTree
 import pytest
 
 from astrai.course.catalogue import exercise
-from astrai.course.chapters.ch13_ghosts import FOX, FROG, ask, model, new_engine
+from astrai.course.chapters.ch13_runs import FOX, FROG, ask, model, new_engine
 from astrai.course.checking import judge
 from astrai.course.ghost import BelievedNotes, CheckedNotes, NotesOnArrival, TakesOver
+from astrai.course.happened import happened
 from astrai.course.pages import PAGE, Pages
 from astrai.course.stale_slot import Held, StaleSlot
 from astrai.inference.cache.slots import Handle, SlotAllocator, SlotError
+from astrai.trace.events import RequestAdmitted, SlotFreed
 
 # --- 13.2 -------------------------------------------------------------------------------------------------------------
 
 
 class Right(SlotAllocator):
-    pass
+    def renew(self, slot):
+        self.versions[slot] += 1
+        return Handle(slot, self.versions[slot])
+
+    def check(self, handle):
+        if handle.version != self.versions[handle.slot]:
+            raise SlotError(f"slot {handle.slot}: {handle.version}, but {self.versions[handle.slot]}")
 
 
 class GlobalClock(SlotAllocator):
@@ -59,79 +67,101 @@ class OwnBooks(SlotAllocator):
             raise SlotError(" ".join(map(str, ["stale:", *handle, "now", self.count.get(handle[0], 0)])))
 
 
-class NoReturn(SlotAllocator):
+class NoReturn(Right):
     def renew(self, slot):
         self.versions[slot] += 1
 
 
-class JustTheNumber(SlotAllocator):
+class JustTheNumber(Right):
     def renew(self, slot):
         self.versions[slot] += 1
         return self.versions[slot]
 
 
-class OldHandle(SlotAllocator):
+class OldHandle(Right):
     def renew(self, slot):
         handle = Handle(slot, self.versions[slot])
         self.versions[slot] += 1
         return handle
 
 
-class NeverRaised(SlotAllocator):
+class NotStored(Right):
+    def renew(self, slot):
+        return Handle(slot, self.versions[slot] + 1)
+
+
+class NeverRaised(Right):
     def renew(self, slot):
         return Handle(slot, self.versions[slot])
 
 
-class AllRaised(SlotAllocator):
+class AllRaised(Right):
     def renew(self, slot):
         self.versions = [version + 1 for version in self.versions]
         return self.handle(slot)
 
 
-class Flag(SlotAllocator):
+class Flag(Right):
     def renew(self, slot):
         self.versions[slot] ^= 1
         return self.handle(slot)
 
 
-class EightBits(SlotAllocator):
+class EightBits(Right):
     def renew(self, slot):
         self.versions[slot] = (self.versions[slot] + 1) % 256
         return self.handle(slot)
 
 
-class ReturnsFalse(SlotAllocator):
+class ReturnsFalse(Right):
     def check(self, handle):
         return handle.version == self.versions[handle.slot]
 
 
-class Asserts(SlotAllocator):
+class Asserts(Right):
     def check(self, handle):
         assert handle.version == self.versions[handle.slot]
 
 
-class OnlyOlder(SlotAllocator):
+class OnlyOlder(Right):
     def check(self, handle):
         if handle.version < self.versions[handle.slot]:
             raise SlotError(f"slot {handle.slot}: {handle.version}, but {self.versions[handle.slot]}")
 
 
-class Inverted(SlotAllocator):
+class Inverted(Right):
     def check(self, handle):
         if handle.version == self.versions[handle.slot]:
             raise SlotError("stale")
 
 
-class SaysNothing(SlotAllocator):
+class SaysNothing(Right):
     def check(self, handle):
         if handle.version != self.versions[handle.slot]:
             raise SlotError("this handle is stale")
 
 
-class WrongList(SlotAllocator):
+class WrongList(Right):
     def check(self, handle):
         if handle.version != self.versions[0]:
             raise SlotError("stale")
+
+
+class SameObject(Right):
+    def check(self, handle):
+        if handle.version is not self.versions[handle.slot]:
+            raise SlotError(f"slot {handle.slot}: {handle.version}, but {self.versions[handle.slot]}")
+
+
+class Misspelt(SlotAllocator):
+    renew = Right.renew
+
+    def chek(self, handle):
+        Right.check(self, handle)
+
+
+class NothingWritten(SlotAllocator):
+    pass
 
 
 @pytest.mark.parametrize("thing", [Right, GlobalClock, OwnBooks])
@@ -144,17 +174,25 @@ def test_versions_pass_in_any_style(thing):
     [
         (NoReturn, "returns nothing: is the return missing?"),
         (JustTheNumber, "must return the slot's new handle, Handle(1, version), and returns 1"),
-        (OldHandle, "check refuses the handle that renew(1) has just returned"),
+        (OldHandle, "returns a handle of version 0, but then slot 1 is at version 1: raise the number"),
+        (NotStored, "returns a handle of version 1, but then slot 1 is at version 0: raise the number"),
         (NeverRaised, "gave version 0 twice"),
         (AllRaised, "the handle of slot 0, when only slot 1 was renewed"),
         (Flag, "lowered the version from 1 to 0"),
         (EightBits, "goes from 255 to 0"),
         (ReturnsFalse, "must raise a SlotError, and raises none: it returned False"),
         (Asserts, "must raise a SlotError, and raises an AssertionError"),
-        (OnlyOlder, "its version is yet to come"),
+        (
+            OnlyOlder,
+            "check of a handle whose version is yet to come (slot 1 at version 3, while slot 1 is at version 2)",
+        ),
         (Inverted, "which is good"),
         (SaysNothing, "does not say the slot (2) and the version seen (5) and the one of now (6)"),
         (WrongList, "check refuses the handle that renew(1) has just returned"),
+        (SameObject, "made anew (`==` compares numbers, `is` asks for the same object)"),
+        (Misspelt, "Misspelt has no `check` of its own: is its name misspelt?"),
+        (NothingWritten, "NothingWritten has no `renew` of its own"),
+        (SlotAllocator, "SlotAllocator has no `renew` of its own"),
     ],
 )
 def test_wrong_versions_are_told_what_is_wrong(thing, words):
@@ -162,7 +200,7 @@ def test_wrong_versions_are_told_what_is_wrong(thing, words):
     assert not verdict.passed and words in verdict.lines[0], verdict
 
 
-class RenewsOnTheSide(SlotAllocator):
+class RenewsOnTheSide(Right):
     """Right by itself, wrong below the engine: a slot that is handed out is not renewed."""
 
     def allocate(self, among=None):
@@ -246,6 +284,27 @@ class NewHandle(BelievedNotes):
         return True
 
 
+class AsText(BelievedNotes):
+    def trusts(self, note):
+        return str(note.handle == self.slots.handle(note.handle.slot))
+
+
+class MisspeltTrust(BelievedNotes):
+    def trust(self, note):
+        return note.handle == self.slots.handle(note.handle.slot)
+
+
+class Always(BelievedNotes):
+    def trusts(self, note):
+        return True
+
+
+class EndlessReader(BelievedNotes):
+    def trusts(self, note):
+        while True:
+            self.looked = note
+
+
 @pytest.mark.parametrize("thing", [CheckedNotes, Compares, ElseBranch])
 def test_readers_of_notes_pass_in_any_style(thing):
     assert judge(exercise("13.3"), thing).passed
@@ -254,7 +313,11 @@ def test_readers_of_notes_pass_in_any_style(thing):
 @pytest.mark.parametrize(
     ("thing", "words"),
     [
-        (BelievedNotes, "of a row that was handed out again, and is in use is True and should be False"),
+        (BelievedNotes, "BelievedNotes has no `trusts` of its own"),
+        (MisspeltTrust, "MisspeltTrust has no `trusts` of its own: is its name misspelt?"),
+        (Always, "of a row that was handed out again, and is in use is True and should be False"),
+        (AsText, "returns the text 'True', which counts as true: return `True` or `False`, without quotes"),
+        (EndlessReader, "Your code does not come to an end"),
         (LetsItOut, "lets a SlotError out for a note of a row that was handed out again"),
         (NoAnswer, "returns nothing (`None`) for a note of a row that has not changed hands"),
         (TrustsNobody, "of a row that has not changed hands, and is in use is False and should be True"),
@@ -344,7 +407,44 @@ class OneTooFew(TakesOver):
         return handle, self.tree.cut(handle, length - 1)
 
 
-@pytest.mark.parametrize("thing", [Mended, ByHand])
+class AsListOfTwo(Mended):
+    """Another style: the two things in a list, the changes as a tuple."""
+
+    def take_over(self, slot, length):
+        handle, changes = super().take_over(slot, length)
+        return [handle, tuple(changes)]
+
+
+class Unchanged(TakesOver):
+    """The planted lines, written once more."""
+
+    def take_over(self, slot, length):
+        self.slots.free_mask ^= 1 << slot
+        return self.slots.handle(slot), []
+
+
+class MisspeltTakeOver(TakesOver):
+    def takeover(self, slot, length):
+        return Mended.take_over(self, slot, length)
+
+
+class Nested(Mended):
+    def take_over(self, slot, length):
+        handle, changes = super().take_over(slot, length)
+        return handle, [changes]
+
+
+class Swapped(Mended):
+    def take_over(self, slot, length):
+        return super().take_over(slot, length)[::-1]
+
+
+class ForgotReturn(Mended):
+    def take_over(self, slot, length):
+        super().take_over(slot, length)
+
+
+@pytest.mark.parametrize("thing", [Mended, ByHand, AsListOfTwo])
 def test_rows_that_change_hands_pass_in_any_style(thing):
     assert judge(exercise("13.5"), thing).passed
 
@@ -352,7 +452,12 @@ def test_rows_that_change_hands_pass_in_any_style(thing):
 @pytest.mark.parametrize(
     ("thing", "words"),
     [
-        (TakesOver, "leaves slot 1 at version 1"),
+        (TakesOver, "TakesOver has no `take_over` of its own"),
+        (MisspeltTakeOver, "MisspeltTakeOver has no `take_over` of its own: is its name misspelt?"),
+        (Unchanged, "leaves slot 1 at version 1"),
+        (Nested, "The list of changes holds a list: return the list that `cut` returned, as it is."),
+        (Swapped, "in the wrong order: the handle comes first"),
+        (ForgotReturn, "returns two things, the new handle and the list of changes; yours is None"),
         (OnlyRenewed, "The tokens that row 1 holds in the eyes of the tree after take_over(1, 3): 5 items"),
         (OnlyCut, "leaves slot 1 at version 1"),
         (CutBefore, "The version at which the tree knows the row"),
@@ -439,6 +544,32 @@ def test_a_stale_page_table_tells_another_story_and_a_checked_one_is_refused():
     assert model()[1].decode(ids[12:]) == fox
 
 
+@pytest.mark.parametrize("says", ["Hello.", FROG])
+def test_poison_is_read_only_where_less_was_written_than_the_note_promised(says):
+    tokenizer = model()[1]
+    engine = new_engine(scheduler=NotesOnArrival, prefix_cache=BelievedNotes, poison=True)
+    ask(engine, FOX)
+    written = (
+        len(tokenizer.apply_chat_template([{"role": "user", "content": says}])) + 3
+    )  # of 4 tokens, the last is not
+    ask(engine, says, FOX, max_tokens=4)
+    length = engine.scheduler.cache.notes[2].length
+    read = engine.kv_cache.k_cache[:, 0, :, :length]
+    assert bool((read.abs() > 1000).any()) == (written < length) == (says != FROG)
+
+
+def test_a_table_of_what_happened_holds_what_was_asked_for():
+    engine = new_engine()
+    ask(engine, FOX)
+    ask(engine, FROG)
+    table = repr(happened(engine, SlotFreed))
+    assert table.count("27 tokens stay in the cache") == 2 and len(table.splitlines()) == 2
+    only = repr(happened(engine, SlotFreed, RequestAdmitted, request_id=1))
+    assert "request 1: owns slot 0 v2" in only and "request 0" not in only and "stay in the cache" not in only
+    with pytest.raises(ValueError, match="request 2 has got no slot in this run"):
+        happened(engine, request_id=2)
+
+
 # --- the picture ------------------------------------------------------------------------------------------------------
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -472,6 +603,12 @@ def test_a_note_that_promises_more_than_there_is_parts_where_the_slot_ends():
     picture = StaleSlot(Held(1, ["a", "b", "c"]), Held(2, ["a"]), where="page 3", whose="Ann's table")
     assert picture.verdict()[1] == 'They part at token 1: Ann\'s table says "b", page 3 holds nothing there.'
     assert StaleSlot(Held(1, ["a", ""]), Held(2, ["a"])).parting == 1
+
+
+def test_a_picture_of_later_positions_counts_from_where_it_starts():
+    picture = StaleSlot(Held(1, ["a", "b"]), Held(2, ["a", "x"]), start=8)
+    assert picture.verdict()[1] == 'They part at token 9: the note says "b", slot 0 holds "x".'
+    assert {"8", "9"} <= set(drawn(picture)) and "1" not in drawn(picture)
 
 
 def test_nothing_is_drawn_outside_of_the_picture_however_much_there_is():

@@ -46,6 +46,7 @@ def jupyterlab(home: Path) -> Iterator[Lab]:
         path.write_text(text)
     folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     environment = os.environ | folders | {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "IPYTHONDIR": str(home)}
+    environment["OMP_NUM_THREADS"] = "1"  # two threads on a busy machine can be ten times slower than one
     options = f"--no-browser --port {port} --IdentityProvider.token= --LabApp.expose_app_in_browser=True".split()
     command = [sys.executable, "-m", "astrai", "lab", "--dir", str(home / "course"), *options]
     # In the checkout, so that the kernel finds astrai even where it is not installed.

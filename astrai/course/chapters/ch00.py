@@ -13,18 +13,18 @@ CHAPTER = Chapter(
     title="Start here: one request through five layers",
     exercises=(
         Exercise(
-            "00.4",
+            "00.5",
             "Choose the most likely token",
             sampler,
             (
                 "In one `row` there is a number for each token of the vocabulary. You want to know where the largest "
                 "one stands, not how large it is.",
-                "`row.argmax()` gives the place of the largest number, as a tensor with one number in it.",
+                "`row.argmax()` gives that place as a tensor with one number in it. A `Sampled` takes an `int`.",
                 "`token_id = int(row.argmax())`",
             ),
         ),
         Exercise(
-            "00.5",
+            "00.6",
             "Let the beginnings agree",
             messages,
             (
@@ -36,7 +36,7 @@ CHAPTER = Chapter(
             ),
         ),
         Exercise(
-            "00.6",
+            "00.7",
             "The share of tokens that was found",
             hit_rate,
             (
@@ -46,6 +46,6 @@ CHAPTER = Chapter(
             ),
         ),
     ),
-    predictions=("00.1", "00.2", "00.3"),
+    predictions=("00.1", "00.2", "00.3", "00.4"),
     quiz=QUIZ,
 )

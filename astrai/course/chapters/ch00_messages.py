@@ -1,4 +1,4 @@
-"""The check of 00.5: messages in which what all users share comes first, so that the cache finds it."""
+"""The check of 00.6: messages in which what all users share comes first, so that the cache finds it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ QUIZ = (
                 "Both requests were the same to the last token. It was in the cache, and was computed all the same.",
             ),
             Option(
-                "The first answer token is chosen from what the model computes for the last prompt token.",
+                "The answer's first token is chosen from what the model makes of it.",
                 "The cache keeps a token's keys and values, which later tokens need. The model's output for it is not "
                 "kept, so one token must be computed to have something to choose from.",
                 right=True,
@@ -28,7 +28,7 @@ QUIZ = (
         "A prompt is computed in one go, an answer one token at a time. What makes the difference?",
         (
             Option(
-                "All tokens of a prompt are known at once, an answer's next token only after the one before it.",
+                "A prompt is known at once, an answer only one token after the other.",
                 "What is known can be computed side by side. What is not known yet has to wait for its predecessor.",
                 right=True,
             ),
@@ -84,9 +84,9 @@ QUIZ = (
         "When is a slot reused in place, and when is its beginning copied?",
         (
             Option(
-                "In place when nothing would be lost, copied when the slot is in use or holds more than what matched.",
-                "Your title request went on where the story ended, so its slot was taken as it stood. The other two "
-                "stories began like one that was still being written, so its beginning was copied.",
+                "In place where nothing is lost by it, copied otherwise.",
+                "Your title request went on where the story ended, so its slot was taken as it stood. A slot that is "
+                "in use, or holds more than what matched, would lose something: there the beginning is copied.",
                 right=True,
             ),
             Option(
@@ -112,7 +112,8 @@ QUIZ = (
             ),
             Option(
                 "The sampler, from the numbers that the model gives to all tokens.",
-                "You wrote one. At temperature 0 it takes the largest number, otherwise it draws lots by them.",
+                "In this chapter you write one. At temperature 0 it takes the largest number, otherwise it draws "
+                "lots by them.",
                 right=True,
             ),
         ),
@@ -125,9 +126,9 @@ QUIZ = (
                 "On the next day every prompt then differs from its first words on, and nothing behind them is found.",
             ),
             Option(
-                "The rules first and the date after them, so that all prompts agree until there.",
-                "A prefix cache compares from the front and stops at the first token that differs: put what changes "
-                "as far back as you can.",
+                "The rules first, and the date after them.",
+                "All prompts then agree until the date. A prefix cache compares from the front and stops at the first "
+                "token that differs: put what changes as far back as you can.",
                 right=True,
             ),
             Option(

@@ -1,12 +1,12 @@
-"""Small runs of the real engine for the checks of chapter 00."""
+"""Small runs of the real engine for the cells and the checks of chapter 00."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from astrai.inference.engine import InferenceEngine
+    from astrai.inference.engine import GenerationResult, InferenceEngine
 
 
 def engine_for(**parts: Any) -> InferenceEngine:
@@ -16,7 +16,7 @@ def engine_for(**parts: Any) -> InferenceEngine:
     return astrai.InferenceEngine(*astrai.load("tiny"), num_slots=4, start=False, **parts)
 
 
-def run(engine: InferenceEngine, asked: Sequence[dict[str, Any]], max_tokens: int) -> list[Any]:
+def run(engine: InferenceEngine, asked: Sequence[dict[str, Any]], max_tokens: int) -> list[GenerationResult]:
     """Hand all requests in, step until they have ended, and return their results."""
     from astrai.config import SamplingParams
     from astrai.inference.engine import GenerationRequest
@@ -26,3 +26,37 @@ def run(engine: InferenceEngine, asked: Sequence[dict[str, Any]], max_tokens: in
     while engine.scheduler.has_work:
         engine.scheduler.step()
     return [stream.result() for stream in streams]
+
+
+def three_users(
+    engine: InferenceEngine, make_messages: Callable[..., Any], rules: str, questions: Sequence[str]
+) -> list[GenerationResult]:
+    """Ada, Ben and Clara, one after the other, on an engine that is stepped by hand. Prints what was found of each."""
+    results = []
+    for name, question in zip(("Ada", "Ben", "Clara"), questions, strict=True):
+        (result,) = run(engine, [{"messages": make_messages(rules, name, question)}], max_tokens=9)
+        print(f"{name:<6} {result.cached_tokens:>3} of {result.prompt_tokens} found in the cache")
+        results.append(result)
+    return results
+
+
+def first_token_ms(engines: Sequence[InferenceEngine], prompt_ids: Sequence[int], rounds: int = 10) -> list[float]:
+    """Milliseconds to the first token of a prompt on each engine: the fastest of ``rounds``, after one to warm up.
+
+    The engines, which are stepped by hand, are asked in turn, on one thread: what disturbs one disturbs the other.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # steadier times
+    try:
+        _, *timed = [[_ttft(engine, prompt_ids) for engine in engines] for _ in range(rounds + 1)]
+    finally:
+        torch.set_num_threads(threads)
+    return [1000 * min(times) for times in zip(*timed, strict=True)]
+
+
+def _ttft(engine: InferenceEngine, prompt_ids: Sequence[int]) -> float:
+    (result,) = run(engine, [{"prompt": prompt_ids}], max_tokens=1)
+    assert result.ttft is not None
+    return result.ttft

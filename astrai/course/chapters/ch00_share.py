@@ -1,4 +1,4 @@
-"""The check of 00.6: the share of all prompt tokens that was found in the cache."""
+"""The check of 00.7: the share of all prompt tokens that was found in the cache."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def share_found(results: Sequence[Any]) -> float:
 
 def hit_rate(yours: Callable[..., Any]) -> None:
     """Results whose share is computed by hand, then those of a real run, beside the engine's own figure."""
-    for sizes in (((25, 0, 5), (10, 9, 7), (65, 26, 30)), ((40, 10, 3),), ((40, 0, 3), (60, 0, 2))):
+    for sizes in (((25, 5, 5), (10, 9, 7), (85, 26, 30)), ((40, 10, 3),), ((40, 0, 3), (70, 0, 2))):
         results = [_result(number, *size) for number, size in enumerate(sizes)]
-        _look_at_share(yours(results), results)
+        _look_at_share(yours(list(results)), results)  # a list of their own: they may take it apart
     engine = engine_for()
     chats = [{"messages": well_ordered(RULES, name, question)} for name, question in USERS]
     results = [run(engine, [chat], max_tokens=4)[0] for chat in chats]
-    value = yours(results)
+    value = yours(list(results))
     _look_at_share(value, results)
     same(float(value), engine.stats().hit_rate, "the share, beside the engine's own count,", tolerance=CLOSE)
 
@@ -35,6 +35,10 @@ def _look_at_share(value: Any, results: Sequence[Any]) -> None:
         raise Mistake("Your function returns nothing: it must `return` the share.")
     if isinstance(value, list | tuple):
         raise Mistake("One number is asked for, for all requests together, and yours returns several.", actual=value)
+    if isinstance(value, str):
+        raise Mistake(
+            "A number is asked for, and yours is a text. How it is printed is the next cell's business.", actual=value
+        )
     try:
         share = float(value)
     except (TypeError, ValueError):
@@ -51,6 +55,9 @@ def _wrong_shares(results: Sequence[Any]) -> list[tuple[str, float]]:
     prompt, cached = sum(one.prompt_tokens for one in results), sum(one.cached_tokens for one in results)
     rates = [one.cached_tokens / one.prompt_tokens for one in results]
     return [
+        (": `//` cuts off what stands behind the point, divide by `/`", float(cached // prompt)),
+        (": those are the tokens that were found, to be divided by all prompt tokens", float(cached)),
+        (": you divide the wrong way round, the prompt tokens by those that were found", prompt / max(1, cached)),
         (": you count percent, and a share goes from 0 to 1", 100 * cached / prompt),
         (
             ": that is the mean of the requests' own shares, in which a short prompt counts as much as a long one",

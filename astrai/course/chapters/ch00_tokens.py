@@ -1,4 +1,4 @@
-"""The check of 00.4: a sampler that takes the most likely token."""
+"""The check of 00.5: a sampler that takes the most likely token."""
 
 from __future__ import annotations
 
@@ -54,6 +54,12 @@ def _look_at_tokens(made: Any, rows: Sequence[Sequence[float]]) -> None:
 
 
 def _look_at_token(token_id: Any, number: int, rows: Sequence[Sequence[float]], shown: list[str]) -> None:
+    if token_id is ...:
+        raise Mistake("`token_id` is still `...`: put what it should be in the place of the dots.")
+    if callable(token_id):
+        raise Mistake(
+            "Your token's id is a method that was not called: its brackets are missing, as in `row.argmax()`."
+        )
     row = list(rows[number])
     best = row.index(max(row))
     about = [("its row", ", ".join(shown))]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from astrai.course.chapters.ch08_hugging_face import like_hugging_face
 from astrai.course.mistakes import Mistake, same
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 LAYERS, SLOTS, HEADS, POSITIONS, SIZE = 3, 4, 2, 9, 4
 ORDER = "both tensors are (L, S, K, M, E): layer, slot, kv head, position, number"
 NAMES = ("k_cache", "v_cache")
-TOLERANCE = 1e-3  # float32, added up in another order; keys and values are about 1 in size
 Place = tuple[int, int, int]
 
 
@@ -33,9 +32,10 @@ def buffer(MyKVCache: Any) -> None:
     if not (isinstance(MyKVCache, type) and issubclass(MyKVCache, KVCache)):
         raise Mistake("Give the class itself, not what it makes: `check('08.2', MyKVCache)`.", actual=MyKVCache)
     _one_token(_small(MyKVCache))
+    _twice(_small(MyKVCache))
     _views(_small(MyKVCache))
     _many_tokens(_small(MyKVCache))
-    _like_hugging_face(MyKVCache)
+    like_hugging_face(MyKVCache)
 
 
 def _small(kind: Any) -> Any:
@@ -87,6 +87,21 @@ def _one_token(cache: Any) -> None:
         _only_there(name, tensor, expected, call)
 
 
+def _twice(cache: Any) -> None:
+    """Two tokens in turn at one place: a row that was handed out again is written over."""
+    first, second = _token(1), _token(2)
+    for token in (first, second):
+        cache.write(1, 2, 5, *token)
+    for name, old, new in zip(NAMES, first, second, strict=True):
+        kept = getattr(cache, name)[1, 2, :, 5]
+        if (kept == old + new).all():
+            raise Mistake(
+                f"after two writes to one place of {name}, the second was added to the first: assign with `=`."
+            )
+        if (kept == old).all():
+            raise Mistake(f"after two writes to one place of {name}, the first still stands: a later one replaces it.")
+
+
 def _only_there(name: str, tensor: Tensor, expected: Tensor, call: str) -> None:
     touched = ((tensor != 0) & (expected == 0)).nonzero().tolist()
     if touched:
@@ -128,8 +143,8 @@ def _pair(found: Any) -> Any:
         return found
     kind = "one tensor" if hasattr(found, "untyped_storage") else f"a {type(found).__name__}"
     if found is None:
-        kind = "nothing: is a `return` missing"
-    raise Mistake(f"`read` returns {kind}; it should return two tensors, the keys and the values.")
+        kind = "nothing (is a `return` missing?)"
+    raise Mistake(f"`read` returns {kind} and should return two tensors, the keys and the values.")
 
 
 def _shaped(tensor: Any, what: str) -> None:
@@ -137,14 +152,16 @@ def _shaped(tensor: Any, what: str) -> None:
     if shape == expected:
         return
     rest = f"should be (K, length, E) = {expected}"
-    if len(shape) == 3 and shape[1] in (2, 4):
+    if shape == (3, HEADS, SIZE):
+        rest += ": heads and positions are swapped"
+    elif len(shape) == 3 and shape[1] in (2, 4):
         rest += f": that is {shape[1]} positions where 3 were asked for. `:length` is positions 0 to length - 1"
     elif len(shape) == 3 and shape[1] == POSITIONS:
         rest += ": that is the whole row, and beyond `length` it holds nothing that is valid"
     raise Mistake(f"{what} has the shape {shape}, and {rest}.", expected=expected, actual=shape)
 
 
-# --- by brute force, and against Hugging Face -------------------------------------------------------------------------
+# --- by brute force ---------------------------------------------------------------------------------------------------
 
 
 def _many_tokens(cache: Any) -> None:
@@ -163,36 +180,6 @@ def _many_tokens(cache: Any) -> None:
                 where = f"layer {layer}, slot {slot}, position {position} after 120 writes at random"
                 same(keys[:, position], token.k, f"the key of {where}")
                 same(values[:, position], token.v, f"the value of {where}")
-
-
-def _like_hugging_face(kind: Any) -> None:
-    """The bundled model, token by token through their cache, next to what Hugging Face keeps for the same prompt."""
-    import torch
-
-    from astrai.model.checkpoint import TINY, load_model
-
-    kept, model = references(), load_model(TINY)
-    ids, slot = kept["prompt_ids"].tolist(), 1
-    cache = kind(model.config, num_slots=3, max_seq_len=len(ids))
-    with torch.inference_mode():
-        for position, token in enumerate(ids):
-            attend = cache.decode_attend([slot], [position])
-            logits = model(torch.tensor([[token]]), torch.tensor([[position]]), attend)  # (1, 1, V)
-    for layer in range(model.config.num_layers):
-        found = zip(("keys", "values"), cache.read(layer, slot, len(ids)), strict=True)
-        for name, tensor in found:
-            what = f"the {name} of layer {layer}, compared with Hugging Face's (head, position, number)"
-            same(tensor, kept[name][layer], what, tolerance=TOLERANCE)
-    what = "the model's scores after the prompt, compared with Hugging Face's"
-    same(logits[0, 0], kept["logits"], what, tolerance=TOLERANCE)
-
-
-def references() -> dict[str, Tensor]:
-    """What ``scripts/make_references.py`` kept: ``prompt_ids``, ``answer_ids``, ``keys``, ``values``, ``logits``."""
-    from safetensors.torch import load_file
-
-    with as_file(files("astrai.course").joinpath("references/08.safetensors")) as path:
-        return load_file(path)
 
 
 def _carried_out(action: Callable[[], Any], call: str) -> Any:

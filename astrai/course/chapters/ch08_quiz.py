@@ -83,8 +83,9 @@ QUIZ = (
                 "Only with `^=`. With `|=` the mask would stay right at this moment, and the mistake unseen.",
             ),
             Option(
-                "Because somebody believes to own it who does not, and may free it when it has an owner again.",
-                "Then two requests would write into one row. Better to hear of it at the first sign.",
+                "Because somebody wrongly believes to own it, and may free it when it has an owner again.",
+                "Without versions nobody would notice then, and two requests would write into one row. Better to hear "
+                "of it at the first sign.",
                 right=True,
             ),
             Option(
@@ -116,7 +117,8 @@ QUIZ = (
         (
             Option(
                 "It combines with other sets of rows at once, and gives the lowest row first.",
-                "Free and holding a prefix, free and blank: one `&` each, for all rows.",
+                "Free and holding a prefix, free and blank: one `&` each, for all rows. And among rows that are alike, "
+                "the lowest first is a plain and fair rule.",
                 right=True,
             ),
             Option(

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from astrai.course.chapters.ch08_runs import ending, small_run
+from astrai.course.chapters.ch08_runs import small_run
 from astrai.course.mistakes import Mistake
 from astrai.course.parting import same_trace
 from astrai.inference.cache.slots import SlotAllocator
@@ -29,13 +29,12 @@ def chooser(MyCache: Any) -> None:
 
     if not (isinstance(MyCache, type) and issubclass(MyCache, PrefixCacheManager)):
         raise Mistake("Give the class itself, not what it makes: `check('08.6', MyCache)`.", actual=MyCache)
-    with ending(MyCache):
-        choose = _made(MyCache).choose_row
-        _blank_first(choose)
-        _held_twice_next(choose)
-        _oldest_last(choose)
-        _rows_at_random(choose)
-        same_trace(small_run(prefix_cache=MyCache), small_run(), "an engine on your cache")
+    choose = _made(MyCache).choose_row
+    _blank_first(choose)
+    _held_twice_next(choose)
+    _oldest_last(choose)
+    _rows_at_random(choose)
+    same_trace(small_run(prefix_cache=MyCache), small_run(), "an engine on your cache")
 
 
 def _made(kind: Any) -> Any:
@@ -45,11 +44,13 @@ def _made(kind: Any) -> Any:
 
 
 def _blank_first(choose: Choose) -> None:
+    rows = Rows(free=0b1100, holding=0b1011, held_twice=0, last_used=[9, 8, 0, 7])  # a mask of row 2 is no row: 4
+    _expect(choose, rows, 2, "row 2 is free and blank")
     told = "It takes row 0, which remembers a chat, although rows 1, 2 and 3 are blank."
     rows = Rows(free=0b1111, holding=0b0001, held_twice=0, last_used=[9, 0, 0, 0])
     _expect(choose, rows, 1, "rows 1, 2 and 3 are blank, and the lowest of them should be taken", {0: told})
-    rows = Rows(free=0b0011, holding=0b0111, held_twice=0, last_used=[4, 2, 9, 0])
-    _expect(choose, rows, 1, "row 3 is blank but not free, so of the free rows 0 and 1 the older should be taken")
+    rows = Rows(free=0b0011, holding=0b0111, held_twice=0, last_used=[2, 4, 9, 0])
+    _expect(choose, rows, 0, "row 3 is blank but not free, so of the free rows 0 and 1 the older should be taken")
     rows = Rows(free=0b1110, holding=0b0111, held_twice=0b0110, last_used=[9, 1, 2, 0])
     _expect(choose, rows, 3, "rows 1 and 2 are held twice, but row 3 is blank, and a blank row goes first")
 
@@ -102,6 +103,7 @@ def _expect(choose: Choose, rows: Rows, expected: int, why: str, told: dict[int,
         return
     sentence = f"It takes row {row} and should take row {expected}: {why}."
     if row < 0 or not rows.free >> row & 1:
-        hint = f" {row:#b} is a mask; the row is the place of its bit." if row == 1 << expected else ""
+        is_mask = row == 1 << expected and row >= len(rows.last_used)
+        hint = f" {row:#b} is a mask; the row is the place of its bit." if is_mask else ""
         sentence = f"It takes row {row}, which is not free: {why}.{hint}"
     raise Mistake((told or {}).get(row, sentence), expected=expected, actual=row, rows=asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from astrai.course.chapters.ch08_runs import ending, small_run
+from astrai.course.chapters.ch08_runs import small_run
 from astrai.course.mistakes import Mistake, must_refuse, same
 from astrai.course.parting import same_trace
 from astrai.inference.cache.slots import Handle, SlotAllocator, SlotError, slots_in
@@ -15,14 +15,14 @@ def allocator(MyAllocator: Any) -> None:
     """Their allocator: by hand, refusals, at random against a set of rows, and in an engine."""
     if not isinstance(MyAllocator, type):
         raise Mistake("Give the class itself, not what it makes: `check('08.4', MyAllocator)`.", actual=MyAllocator)
-    with ending(MyAllocator):
-        _new(MyAllocator(4))
-        _hands_out(MyAllocator(4))
-        _among(MyAllocator(4))
-        _takes_back(MyAllocator(4))
-        for num_slots in (1, 8, 100):
-            _at_random(MyAllocator(num_slots), SlotAllocator(num_slots))
-        same_trace(small_run(slots=MyAllocator), small_run(), "an engine on your allocator")
+    _new(MyAllocator(4))
+    _place_of_a_bit(MyAllocator(8))
+    _hands_out(MyAllocator(4))
+    _among(MyAllocator(4))
+    _takes_back(MyAllocator(4))
+    for num_slots in (1, 8, 100):
+        _at_random(MyAllocator(num_slots), SlotAllocator(num_slots))
+    same_trace(small_run(slots=MyAllocator), small_run(), "an engine on your allocator")
 
 
 def _new(slots: Any) -> None:
@@ -36,6 +36,19 @@ def _new(slots: Any) -> None:
             f"A new allocator of 4 rows has the free_mask {mask:#b} and should have 0b1111: a 1 for each row.",
             expected="0b1111",
             actual=f"{mask:#b}",
+        )
+
+
+def _place_of_a_bit(slots: Any) -> None:
+    """Of row 2: its bit (4), the bit_length of that (3) and its place (2) are three numbers. Of row 0 they are not."""
+    handle = slots.allocate(among=0b100)
+    given = handle[0] if isinstance(handle, tuple) and handle else None
+    start = f"`allocate(among=0b100)` gives row {given} and should give row 2"
+    if given == 4:
+        raise Mistake(f"{start}: 4 is the bit itself, and its place is `bit.bit_length() - 1`.")
+    if given == 3:
+        raise Mistake(
+            f"{start}: one too high. 0b100 has the bit_length 3; the bit of row 0, 0b1, has the bit_length 1."
         )
 
 
@@ -64,10 +77,6 @@ def _hands_out(slots: Any) -> None:
 
 def _wrong_row(given: Any, row: int) -> str:
     start = f"with rows {row} to 3 free, `allocate()` gives row {given} and should give row {row}"
-    if given == 1 << row:
-        return f"{start}: {given} is the bit itself, and its place is `bit.bit_length() - 1`."
-    if given == row + 1:
-        return f"{start}: one too high. The bit 0b1 has the bit_length 1, and stands for row 0."
     if given == 3:
         return f"{start}: that is the highest free row, not the lowest."
     return f"{start}, the lowest."
@@ -83,7 +92,7 @@ def _among(slots: Any) -> None:
                 expected=row,
                 actual=given,
             )
-    what = "`allocate(among=0b0101)` when rows 1 and 3 are free: neither of the two that were asked for is;"
+    what = "`allocate(among=0b0101)`, when rows 1 and 3 are free and neither of them is asked for,"
     must_refuse(lambda: slots.allocate(among=0b0101), what, SlotError)
     what = "`allocate(among=0)`, which means no row at all (only `None` means any row),"
     must_refuse(lambda: slots.allocate(among=0), what, SlotError)
@@ -92,17 +101,27 @@ def _among(slots: Any) -> None:
 
 def _takes_back(slots: Any) -> None:
     handles = [slots.allocate() for _ in range(4)]
-    slots.free(handles[2])
+    _is_taken_back(slots, handles[2])
     _mask_is(slots, 0b0100, "with all four rows taken and row 2 given back")
     what = "freeing row 2 a second time"
     must_refuse(lambda: slots.free(handles[2]), what, SlotError)
     _mask_is(slots, 0b0100, "after a second `free` of row 2 that was refused")
-    slots.free(handles[0])
+    _is_taken_back(slots, handles[0])
     _mask_is(slots, 0b0101, "with rows 0 and 2 given back")
     again = slots.allocate()
     same(tuple(again), Handle(0, 2), "the handle of row 0 when it is handed out again (slot, version)")
     what = "freeing row 0 with the handle of its former owner (keep the line `self.check(handle)`)"
     must_refuse(lambda: slots.free(handles[0]), what, SlotError)
+
+
+def _is_taken_back(slots: Any, handle: Handle) -> None:
+    try:
+        slots.free(handle)
+    except SlotError as error:
+        raise Mistake(
+            f"`free` refuses row {handle[0]}, which is taken and may be given back: a 1 in `free_mask` means free.",
+            rows=[("Python says", f"SlotError: {error}")],
+        ) from error
 
 
 def _mask_is(slots: Any, mask: int, when: str) -> None:

@@ -6,15 +6,15 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from astrai.course.chapters.ch13_runs import FOX, FROG, ask, new_engine, told
+from astrai.course.chapters.ch13_versions import has_its_own
 from astrai.course.mistakes import Mistake, same
 
 if TYPE_CHECKING:
     from astrai.inference.cache.slots import Handle, SlotAllocator
-    from astrai.inference.engine import InferenceEngine
+    from astrai.trace.log import EventLog
 
-FOX, FROG = "Tell me a story about a fox.", "Tell me a story about a frog."
 HELD = (1, 2, 3, 4, 5)  # tokens in a row
-MOST_STEPS = 100  # a question takes 17
 
 
 # --- 13.3, notes ------------------------------------------------------------------------------------------------------
@@ -22,12 +22,13 @@ MOST_STEPS = 100  # a question takes 17
 
 def notes(MyNotes: Callable[..., Any]) -> None:
     """``trusts`` on notes of every age, then the story."""
-    from astrai.course.ghost import Note
+    from astrai.course.ghost import BelievedNotes, Note
     from astrai.inference.cache.radix_tree import RadixTree
     from astrai.inference.cache.slots import SlotAllocator
 
     slots = SlotAllocator(2)
     reader = MyNotes(slots, RadixTree())
+    has_its_own(reader, BelievedNotes, "trusts")
     handle = slots.allocate()
     note = Note(handle, 3)
     _trusts(reader, note, True, "of a row that has not changed hands, and is in use")
@@ -53,22 +54,33 @@ def _trusts(reader: Any, note: Any, expected: bool, which: str) -> None:
         raise Mistake(sentence, rows=[("check says", str(error))]) from error
     if answer is None:
         raise Mistake(f"trusts returns nothing (`None`) for a note {which}: on each way through it, return an answer.")
+    if isinstance(answer, str):
+        sentence = (
+            f"trusts returns the text {answer!r}, which counts as true: return `True` or `False`, without quotes."
+        )
+        raise Mistake(sentence)
     same(bool(answer), expected, f"trusts(note) for a note {which}")
 
 
 def _story(MyNotes: Callable[..., Any]) -> None:
-    from astrai.course.ghost import CheckedNotes, NotesOnArrival
+    from astrai.course.ghost import CheckedNotes
     from astrai.course.parting import same_trace
 
-    logs = []
-    for reader in (MyNotes, CheckedNotes):
-        engine = new_engine(scheduler=NotesOnArrival, prefix_cache=reader)
-        ask(engine, FOX)
-        ben, cleo = ask(engine, FROG, FOX)
-        logs.append(engine.trace)
-        _told("Ben", FROG, ben)
-        _told("Cleo", FOX, cleo)
-    same_trace(*logs, what="the story of Ann, Ben and Cleo with your reader")
+    same_trace(
+        _told_with(MyNotes), _rightly(_told_with, CheckedNotes), what="the story of Ann, Ben and Cleo with your reader"
+    )
+
+
+def _told_with(reader: Callable[..., Any]) -> EventLog:
+    """What the engine does in the story with this reader of notes."""
+    from astrai.course.ghost import NotesOnArrival
+
+    engine = new_engine(scheduler=NotesOnArrival, prefix_cache=reader)
+    ask(engine, FOX)
+    ben, cleo = ask(engine, FROG, FOX)
+    told("Ben", FROG, ben)
+    told("Cleo", FOX, cleo)
+    return engine.trace
 
 
 # --- 13.5, a row that changes hands -----------------------------------------------------------------------------------
@@ -76,19 +88,20 @@ def _story(MyNotes: Callable[..., Any]) -> None:
 
 def takes_over(Mended: Callable[..., Any]) -> None:
     """``take_over`` on the second of three free rows, then four questions on one row."""
+    from astrai.course.ghost import TakesOver
+    from astrai.course.parting import same_trace
+    from astrai.inference.cache.prefix_cache import PrefixCacheManager
     from astrai.inference.cache.radix_tree import RadixTree
     from astrai.inference.cache.slots import SlotAllocator
 
     slots, tree = SlotAllocator(3), RadixTree()
     mended = Mended(slots, tree)
+    has_its_own(mended, TakesOver, "take_over")
     other = mended.place(0, mended.match((6, 7))).handle
     before = mended.place(1, mended.match(HELD)).handle
     mended.release(other, (6, 7))
     mended.release(before, HELD)
-    taken = mended.take_over(1, 3)
-    if not isinstance(taken, tuple) or len(taken) != 2 or not isinstance(taken[1], list):
-        raise Mistake(f"take_over returns two things, the new handle and the list of changes; yours is {taken!r}.")
-    handle, changes = taken
+    handle, changes = _two_things(mended.take_over(1, 3))
     _is_taken(slots, before)
     same(handle, slots.handle(1), "the handle that take_over(1, 3) returns")
     same(tree.row_ids(1), HELD[:3], "the tokens that row 1 holds in the eyes of the tree after take_over(1, 3)")
@@ -97,7 +110,25 @@ def takes_over(Mended: Callable[..., Any]) -> None:
         raise Mistake(
             "take_over cuts the path in the tree, but its list of changes is empty: return what `cut` returned."
         )
-    _four_questions(Mended)
+    expected = _rightly(_four_questions, PrefixCacheManager)
+    same_trace(_four_questions(Mended), expected, what="the run with your row that changes hands")
+
+
+def _two_things(taken: Any) -> tuple[Handle, Sequence[Any]]:
+    """The handle and the changes that ``take_over`` returned."""
+    from astrai.inference.cache.slots import Handle
+    from astrai.trace.events import Event
+
+    pair = taken if isinstance(taken, tuple | list) and len(taken) == 2 else (None, None)
+    if not isinstance(taken, Handle) and isinstance(pair[1], Handle):
+        raise Mistake("take_over returns its two things in the wrong order: the handle comes first, then the changes.")
+    if isinstance(taken, Handle) or not isinstance(pair[1], tuple | list):
+        raise Mistake(f"take_over returns two things, the new handle and the list of changes; yours is {taken!r}.")
+    for change in pair[1]:
+        if not isinstance(change, Event):
+            held = "a list" if isinstance(change, tuple | list) else repr(change)
+            raise Mistake(f"The list of changes holds {held}: return the list that `cut` returned, as it is.")
+    return pair
 
 
 def _is_taken(slots: SlotAllocator, before: Handle) -> None:
@@ -113,63 +144,16 @@ def _is_taken(slots: SlotAllocator, before: Handle) -> None:
         )
 
 
-def _four_questions(Mended: Callable[..., Any]) -> None:
-    from astrai.course.parting import same_trace
-    from astrai.inference.cache.prefix_cache import PrefixCacheManager
-
-    logs = []
-    for part in (Mended, PrefixCacheManager):
-        engine = new_engine(prefix_cache=part)
-        for name, question in (("Ann", FOX), ("Ben", FROG), ("Cleo", FOX), ("Dora", FOX)):
-            _told(name, question, *ask(engine, question))
-            engine.scheduler.check_integrity()
-        logs.append(engine.trace)
-    same_trace(*logs, what="the run with your row that changes hands")
-
-
-# --- the real engine --------------------------------------------------------------------------------------------------
+def _four_questions(part: Callable[..., Any]) -> EventLog:
+    """What the engine does with this prefix cache when four ask one after the other."""
+    engine = new_engine(prefix_cache=part)
+    for name, question in (("Ann", FOX), ("Ben", FROG), ("Cleo", FOX), ("Dora", FOX)):
+        told(name, question, *ask(engine, question))
+        engine.scheduler.check_integrity()
+    return engine.trace
 
 
 @functools.cache
-def model() -> tuple[Any, Any]:
-    import astrai
-
-    return astrai.load("tiny")
-
-
-def new_engine(**parts: Any) -> InferenceEngine:
-    from astrai.inference.engine import InferenceEngine
-
-    return InferenceEngine(*model(), num_slots=1, start=False, **parts)
-
-
-@functools.cache
-def _alone(question: str) -> str:
-    """What a fresh engine answers, which remembers nobody."""
-    return ask(new_engine(), question)[0]
-
-
-def ask(engine: InferenceEngine, *questions: str) -> Sequence[str]:
-    """The first sentence of each answer, all asked at once."""
-    from astrai.config import SamplingParams
-    from astrai.inference.engine import GenerationRequest
-
-    chats = [[{"role": "user", "content": text}] for text in questions]
-    sampling = SamplingParams(max_tokens=16)
-    streams = [engine.submit(GenerationRequest(messages=chat, sampling=sampling)) for chat in chats]
-    for _ in range(MOST_STEPS):
-        if engine.scheduler.has_work:
-            engine.scheduler.step()
-    if engine.scheduler.has_work:
-        raise Mistake(f"After {MOST_STEPS} steps the engine still has no answer to {questions}.")
-    return [stream.result().text for stream in streams]
-
-
-def _told(name: str, question: str, answer: str) -> None:
-    if answer != _alone(question):
-        asked = question.split()[-1].rstrip(".")
-        raise Mistake(
-            f"On the real engine {name} asks for a {asked} and reads what is not meant for {name}.",
-            expected=_alone(question),
-            actual=answer,
-        )
+def _rightly(run: Callable[[Any], EventLog], part: Callable[..., Any]) -> EventLog:
+    """The run with the package's own part: once is enough."""
+    return run(part)

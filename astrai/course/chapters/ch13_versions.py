@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from astrai.course.mistakes import Mistake, must_refuse, same
 
@@ -16,7 +16,10 @@ HAND_OUTS = 300  # more than a counter of eight bits can tell apart
 
 def versions(MyVersions: Callable[[int], SlotAllocator]) -> None:
     """``renew`` and ``check``, alone, then below the prefix cache of an engine."""
+    from astrai.inference.cache.slots import Handle, SlotAllocator
+
     slots = MyVersions(3)
+    has_its_own(slots, SlotAllocator, "renew", "check")
     untouched = slots.handle(0)
     first = _renewed(slots, 1)
     _accepts(slots, first, "the handle that renew(1) has just returned")
@@ -28,11 +31,11 @@ def versions(MyVersions: Callable[[int], SlotAllocator]) -> None:
             f"renew(1) lowered the version from {first.version} to {second.version}. It must only ever rise: a number "
             "that comes back makes an old handle look like a new one."
         )
-    _refuses(slots, first, "one hand-out ago")
+    _refuses(slots, first, "that was good one hand-out ago")
     _accepts(slots, second, "the newest handle of slot 1")
     same(slots.handle(1), second, "slots.handle(1) after renew(1)")
     _accepts(slots, untouched, "the handle of slot 0, when only slot 1 was renewed")
-    _refuses(slots, second._replace(version=second.version + 1), "never: its version is yet to come")
+    _refuses(slots, second._replace(version=second.version + 1), "whose version is yet to come")
     last = second
     for count in range(2, HAND_OUTS):
         newest = _renewed(slots, 1)
@@ -42,9 +45,19 @@ def versions(MyVersions: Callable[[int], SlotAllocator]) -> None:
                 "handle looks like a new one then. Let it rise without end: Python's integers do not run out."
             )
         last = newest
-    _refuses(slots, first, f"{HAND_OUTS - 1} hand-outs ago")
+    # A version above 256, so that it is an int of its own: `is` tells it from an equal one.
+    anew = "a handle of the newest version that was made anew (`==` compares numbers, `is` asks for the same object)"
+    _accepts(slots, Handle(1, int(str(last.version))), anew)
+    _refuses(slots, first, f"that was good {HAND_OUTS - 1} hand-outs ago")
     _names_what_it_saw(slots)
     _at_work(MyVersions)
+
+
+def has_its_own(thing: Any, base: type, *names: str) -> None:
+    """The learner wrote these methods: what ``base`` has would pass, or fail, in their place."""
+    for name in names:
+        if getattr(type(thing), name, None) in (None, getattr(base, name)):
+            raise Mistake(f"{type(thing).__name__} has no `{name}` of its own: is its name misspelt?")
 
 
 def _renewed(slots: SlotAllocator, slot: int) -> Handle:
@@ -55,6 +68,12 @@ def _renewed(slots: SlotAllocator, slot: int) -> Handle:
         said = "nothing: is the return missing?" if handle is None else f"{handle!r}."
         raise Mistake(f"renew({slot}) must return the slot's new handle, Handle({slot}, version), and returns {said}")
     same(handle.slot, slot, f"the slot in the handle that renew({slot}) returns")
+    now = slots.handle(slot).version
+    if handle.version != now:
+        raise Mistake(
+            f"renew({slot}) returns a handle of version {handle.version}, but then slot {slot} is at version {now}: "
+            f"raise the number in `self.versions[{slot}]`, and return the raised one."
+        )
     return handle
 
 
@@ -69,11 +88,11 @@ def _accepts(slots: SlotAllocator, handle: Handle, what: str) -> None:
         ) from error
 
 
-def _refuses(slots: SlotAllocator, handle: Handle, when: str) -> None:
+def _refuses(slots: SlotAllocator, handle: Handle, which: str) -> None:
     from astrai.inference.cache.slots import SlotError
 
     now = slots.handle(handle.slot).version
-    what = f"check of a handle that was good {when} ({_in_words(handle)}, while slot {handle.slot} is at version {now})"
+    what = f"check of a handle {which} ({_in_words(handle)}, while slot {handle.slot} is at version {now})"
     must_refuse(lambda: slots.check(handle), what, SlotError)
 
 
@@ -113,7 +132,7 @@ def _at_work(MyVersions: Callable[[int], SlotAllocator]) -> None:
                 raise Mistake(sentence, rows=[("they say", str(error))]) from error
             for stale in old:
                 if stale.slot == handle.slot:
-                    _refuses(slots, stale, "before the engine handed the slot out again")
+                    _refuses(slots, stale, "that was good before the engine handed the slot out again")
             old.append(handle)
 
 

@@ -660,7 +660,7 @@ const makeSlotMap = (() => {
       const words = kind === "reused" ? `${role.label} (zero-copy)` : role.label;
       return h("span", { class: `item ${kind}` }, swatch, h("span", {}, `${role.letter} ${words}`));
     });
-    const pale = h("span", { class: "item" }, h("span", { class: "swatch pale" }), "pale: free, still remembered");
+    const pale = h("span", { class: "item" }, h("span", { class: "swatch pale" }), "faded: free, still remembered");
     const newest = h("span", { class: "item" }, h("span", { class: "swatch newest" }), "newest token");
     return h("div", { class: "legend" }, ...items, pale, newest);
   }

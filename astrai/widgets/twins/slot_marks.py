@@ -84,7 +84,7 @@ def legend(lay: Layout, width: int, with_kept: bool) -> tuple[str, float]:
     words["reused"] += " (zero-copy)"
     items = [(kind, words[kind]) for kind in KINDS if with_kept or kind != "kept"]
     x, y, parts = MARGIN, lay.bottom + 14, []
-    for kind, said in [*items, ("pale", "pale: free, still remembered"), ("newest", "newest token")]:
+    for kind, said in [*items, ("pale", "faded: free, still remembered"), ("newest", "newest token")]:
         wide = 28 + text_width(said, 12)
         if x + wide > width - MARGIN and x > MARGIN:
             x, y = MARGIN, y + 20
