@@ -31,7 +31,8 @@ print("This runs on:", next(model.parameters()).device)
 #   **Decode** feeds the newest token of each running request and gives the next one. One call of the model, over
 #   however many tokens, is a **forward**.
 #
-# The engine's loop turns in **steps**, and each step has four phases. Here it is, as it stands in the package:
+# The engine's loop turns in **steps**, and each step has four phases. Here it is, as it stands in the package
+# (`start_step` only counts the turn):
 
 # %%
 import inspect
@@ -66,34 +67,13 @@ predict("10.1", "In which step does request 2 write its first token?")
 
 # %% [markdown]
 # Now the same three on the real engine. `start=False` keeps its loop from turning by itself, and a `SchedulerStepper`
-# turns it by hand: a whole step, or one phase. The cell goes up to the prefill of step 3. (`prefix_cache=False`:
+# turns it by hand: a whole step, or one phase. The cell runs the four steps of your table. (`prefix_cache=False`:
 # nobody takes over what others have computed; we switch that on later. `timings=False`: the picture counts tokens,
 # not milliseconds.)
 
 # %%
-from astrai.widgets.stepping.stepper import SchedulerStepper
-
-engine = InferenceEngine(model, tokenizer, num_slots=2, prefix_cache=False, start=False)
-stepper = SchedulerStepper(engine, timings=False)
-for prompt, length in [("Once upon a time", 3), ("The fox", 6), ("A little mouse", 4)]:
-    stepper.add(prompt, max_tokens=length)
-stepper.step(2)
-for _ in ("cleanup", "refill", "prefill"):
-    stepper.phase()
-stepper
-
-# %% [markdown]
-# In JupyterLab this is alive. Click on it and press Home, then the right arrow key, to go through all phases from the
-# start; the marked lines of the source are those at work. S turns the loop one step further, and Fork, at the bottom,
-# repeats the run under other settings.
-
-# %%
-from astrai.course.stills import SlotsOverTime, TraceTable
 from astrai.trace.events import FirstTokenSampled
-
-
-def text_of(token_ids):
-    return tokenizer.decode(token_ids, skip_special=False)
+from astrai.widgets.stepping.stepper import SchedulerStepper
 
 
 def steps_of(log, kind):
@@ -101,8 +81,32 @@ def steps_of(log, kind):
     return {record.event.request_id: record.step for record in log.records if isinstance(record.event, kind)}
 
 
-display(TraceTable([record for record in engine.trace.records if record.step == 3], decode=text_of))
-reveal("10.1", steps_of(engine.trace, FirstTokenSampled)[2])
+paper = InferenceEngine(model, tokenizer, num_slots=2, prefix_cache=False, start=False)
+cards = SchedulerStepper(paper, timings=False)
+for prompt, length in [("Once upon a time", 3), ("The fox", 6), ("A little mouse", 4)]:
+    cards.add(prompt, max_tokens=length)
+cards.step(4)
+reveal("10.1", steps_of(paper.trace, FirstTokenSampled)[2])
+
+# %%
+cards
+
+# %% [markdown]
+# In JupyterLab this is alive. Click on it and press Home to go back to the start, then the right arrow key to go
+# through all phases; the marked lines of the source are those at work. S turns the loop one step further, and Fork,
+# at the bottom, repeats the run under other settings.
+#
+# The engine writes down all that happens, one event after the other: that is its *trace*. Here is step 3 of it.
+
+# %%
+from astrai.course.stills import SlotsOverTime, TraceTable
+
+
+def text_of(token_ids):
+    return tokenizer.decode(token_ids, skip_special=False)
+
+
+TraceTable([record for record in paper.trace.records if record.step == 3], decode=text_of)
 
 # %% [markdown]
 # (`v1` and `v2` count how often the slot was handed out.) Your table should read 2, 1 for request 0; 2, 1, 1, 1 for
@@ -176,25 +180,25 @@ reveal("10.2", max(steps_of(static.trace, RequestFinished).values()))
 from astrai.trace.events import TokensDecoded
 
 print("             last step   forwards of decode   tokens per forward")
-for name, engine in [("static", static), ("continuous", continuous)]:
-    decodes = [record.event for record in engine.trace.records if isinstance(record.event, TokensDecoded)]
+for name, served in [("static", static), ("continuous", continuous)]:
+    decodes = [record.event for record in served.trace.records if isinstance(record.event, TokensDecoded)]
     forwards = sum(len(event.groups) for event in decodes)  # a group is one forward
     tokens = sum(len(event.token_ids) for event in decodes)
-    last_step = max(steps_of(engine.trace, RequestFinished).values())
+    last_step = max(steps_of(served.trace, RequestFinished).values())
     print(f"{name:<12}{last_step:>10}{forwards:>21}{tokens / forwards:>21.2f}")
 
 display(SlotsOverTime(static.trace), SlotsOverTime(continuous.trace))
 
 # %% [markdown]
 # Only at the end, when the queue is empty, is there nothing to fill the slots with. The same tokens come from fewer
-# forwards, and a forward over four rows costs much less than four forwards over one: all rows share the reading of
-# the model's weights.
+# forwards, and a forward over four rows costs much less than four forwards over one: the fixed cost of a call, and on a
+# large model above all the reading of its weights, is paid once for all rows.
 #
-# And in time? Both in turn, three runs each, and the median of them.
+# And in time? `fastest` runs both in turn, three times each, and keeps the fastest times: those that the rest of your
+# machine disturbed least.
 
 # %%
-from statistics import median
-
+from astrai.course.chapters.ch10_measuring import fastest
 from astrai.course.charts import Chart
 
 
@@ -204,17 +208,13 @@ def times_of_ends(scheduler):
     return [r.time - records[0].time for r in records if isinstance(r.event, RequestFinished)]
 
 
-pairs = [(times_of_ends(StaticScheduler), times_of_ends(InferenceScheduler)) for _ in range(3)]
-medians = [[median(times) for times in zip(*runs)] for runs in zip(*pairs)]
-whole = medians[0][-1]  # the time that static batching takes
+schedulers = {"static": StaticScheduler, "continuous": InferenceScheduler}
+times = fastest({name: lambda kind=kind: times_of_ends(kind) for name, kind in schedulers.items()})
+whole = times["static"][-1]  # the time that static batching takes
 
-chart = Chart(
-    "Answers that are complete",
-    x="time (static batching takes 1)",
-    y="answers",
-    words="both climb to twelve, and continuous batching is there first",
-)
-for name, ends in zip(("static", "continuous"), medians):
+words = "a staircase for each way to serve twelve requests: how many have ended, against the time"
+chart = Chart("Answers that are complete", x="time (static batching takes 1)", y="answers", words=words)
+for name, ends in times.items():
     chart.axes.plot([0, *(end / whole for end in ends)], range(13), drawstyle="steps-post", label=name)
 chart
 
@@ -241,8 +241,9 @@ chart
 # it, and the other two were *held* for a step, so that they could take it over. `must_hold` answers just that: is
 # another request computing, right now, a beginning that both share?
 #
-# Your rule: first come, first served; a held request lets others pass; and no slot stays free in a step in which
-# somebody could have it.
+# **10.3** Write `refill`. It gets nothing but `self`, the scheduler, with the four things of the table, and it returns
+# nothing: it admits. Your rule: first come, first served; a held request lets others pass; and no slot stays free in a
+# step in which somebody could have it.
 
 # %% tags=["exercise", "10.3"]
 from astrai.course.chapters.ch10_scheduler import PlainScheduler
@@ -266,25 +267,29 @@ check("10.3", MyRefill)
 
 # %% [markdown]
 # The engine takes your class as it is. Three chats, two slots, and now with the prefix cache. Does your run go the
-# way of the package's? `same_trace` compares two runs event by event, and names the first row at which they part.
+# way of the package's?
 #
 # > **Predict.** All three begin with the same words. Two slots are free in step 1. How many requests are admitted in
 # > it?
 
 # %%
-from astrai.course.parting import same_trace
+from astrai.trace.events import PhaseStarted, PrefixCopied, RequestAdmitted, RequestHeld
 
 Refill = mine("10.3", MyRefill, PlainScheduler)
-engine, _ = run(twelve[1:4], scheduler=Refill, num_slots=2)
-package, _ = run(twelve[1:4], num_slots=2)
+refilled, its_answers = run(twelve[1:4], scheduler=Refill, num_slots=2)
+package, package_answers = run(twelve[1:4], num_slots=2)
 
-same_trace(engine.trace, package.trace)
-print(f"the same {len(engine.trace)} events as in a run of the package")
-TraceTable([record for record in engine.trace.records if record.step <= 2], decode=text_of)
+admitted = [steps_of(served.trace, RequestAdmitted) for served in (refilled, package)]
+print("admitted in the same steps as by the package:", admitted[0] == admitted[1])
+print("the same answers:", its_answers == package_answers)
+kinds = PhaseStarted | RequestHeld | RequestAdmitted | PrefixCopied
+display(TraceTable([record for record in refilled.trace.records if isinstance(record.event, kinds)]))
+SlotsOverTime(refilled.trace)
 
 # %% [markdown]
 # One: the other two are held although a slot is free. In step 2 the beginning is there, and request 1 copies it
-# instead of computing it. A slot stood empty for one step, and a good part of a prompt was saved.
+# instead of computing it: the piece with the letter C. A slot stood empty for one step, and a good part of a prompt
+# was saved. (Request 2 gets request 0's slot in step 3, with the beginning still in it: R.)
 #
 # ## Build it: cleanup
 #
@@ -297,6 +302,9 @@ TraceTable([record for record in engine.trace.records if record.step <= 2], deco
 # | `self.running` | a dictionary of all requests that own a slot, in order of admission |
 # | `request.is_finished` | has it ended, for whatever reason? |
 # | `self.give_back(request)` | take it out of `self.running`, and free its slot |
+#
+# **10.4** Write `cleanup`. It too gets nothing but `self`, and returns nothing. After it all new requests wait in the
+# queue, and whoever has ended, for whatever reason, owns a slot no more.
 
 
 # %% tags=["exercise", "10.4"]
@@ -315,39 +323,52 @@ class MyScheduler(Refill):
 # %%
 check("10.4", MyScheduler)
 
-# %%
-Scheduler = mine("10.4", MyScheduler, PlainScheduler)  # prefill and decode stay as they are
-engine, my_answers = run(twelve, scheduler=Scheduler, num_slots=4, prefix_cache=False)
+# %% [markdown]
+# With your two phases the engine serves the twelve chats again; prefill and decode stay as they are.
+#
+# > **Predict.** Which of the two pictures above will this one look like?
 
-same_trace(engine.trace, continuous.trace)
+# %%
+Scheduler = mine("10.4", MyScheduler, PlainScheduler)
+served, my_answers = run(twelve, scheduler=Scheduler, num_slots=4, prefix_cache=False)
+
 print("the same answers:", my_answers == answers)
-print("the last one ends in step", max(steps_of(engine.trace, RequestFinished).values()))
+print("the last one ends in step", max(steps_of(served.trace, RequestFinished).values()))
+SlotsOverTime(served.trace)
 
 # %% [markdown]
-# ## Corner case: ended before the first decode
+# The second one: same requests, same steps. You have written a continuous batching scheduler.
+#
+# ## Corner case: an answer that is already complete
 #
 # Somebody sends a chat in which the answer is already complete; only the special token that ends it is missing.
-# Behind it waits a second request, and there is but one slot.
+# Behind it waits a second request, and there is but one slot. To make such a chat, we let the engine write a story,
+# and take off the last token.
 
 # %%
 question = [{"role": "user", "content": "Tell me a story about a fox."}]
-with InferenceEngine(model, tokenizer, num_slots=1) as engine:
-    story = engine.generate_with_request(GenerationRequest(messages=question, sampling=SamplingParams(max_tokens=200)))
-complete = [*tokenizer.apply_chat_template(question), *story.token_ids[:-1]]
-
+with InferenceEngine(model, tokenizer, num_slots=1) as writer:  # this time its loop turns by itself
+    asked = GenerationRequest(messages=question, sampling=SamplingParams(max_tokens=200))
+    story = writer.generate_with_request(asked)  # waits for the whole answer
+prompt_ids = tokenizer.apply_chat_template(question)  # the question, as the tokens that the model reads
+complete = [*prompt_ids, *story.token_ids[:-1]]  # and behind it all of the answer but its last token
 print("the token that ended the story:", repr(text_of(story.token_ids[-1:])))
-predict("10.5", "A request comes with all but that token as its prompt. How many times will it be decoded?")
 
 # %%
-engine = InferenceEngine(model, tokenizer, num_slots=1, prefix_cache=False, scheduler=Scheduler, start=False)
-engine.submit(GenerationRequest(complete))
-ask(engine, "Tell me a story about a hen.", 3)
-while engine.scheduler.has_work:
-    engine.scheduler.step()
+predict("10.5", "A request comes with all but that token as its prompt. In how many decodes does it take part?")
 
-display(TraceTable([record for record in engine.trace.records if record.step <= 2], decode=text_of))
-decodes = [record.event for record in engine.trace.records if isinstance(record.event, TokensDecoded)]
+# %%
+crowded = InferenceEngine(model, tokenizer, num_slots=1, prefix_cache=False, scheduler=Scheduler, start=False)
+crowded.submit(GenerationRequest(complete))
+ask(crowded, "Tell me a story about a hen.", 3)
+while crowded.scheduler.has_work:
+    crowded.scheduler.step()
+
+decodes = [record.event for record in crowded.trace.records if isinstance(record.event, TokensDecoded)]
 reveal("10.5", sum(0 in event.request_ids for event in decodes))
+
+# %%
+TraceTable([record for record in crowded.trace.records if record.step <= 2], decode=text_of)
 
 # %% [markdown]
 # Prefill gave the token that ends an answer, so the request ended before it ever decoded. Nobody else ran, so step 1
@@ -356,29 +377,31 @@ reveal("10.5", sum(0 in event.request_ids for event in decodes))
 #
 # ## Corner case: the client goes away
 #
-# Two streams on two slots, and a third request waits. After step 3 the client of request 0 closes the browser. You
-# will see the cleanup of step 4, in the lines that you wrote (or in the package's, as long as the exercise is open),
-# and after it the rest of the step.
+# Two streams on two slots, and a third request waits. After step 3 the client of request 0 closes the browser, and
+# the loop turns once more.
 
 # %%
 predict("10.6", "In which step is request 2 admitted?")
 
 # %%
-engine = InferenceEngine(model, tokenizer, num_slots=2, prefix_cache=False, scheduler=Scheduler, start=False)
-stepper = SchedulerStepper(engine, timings=False)
+leaving = InferenceEngine(model, tokenizer, num_slots=2, prefix_cache=False, scheduler=Scheduler, start=False)
+stepper = SchedulerStepper(leaving, timings=False)
 for prompt in ("Once upon a time", "The fox", "A little mouse"):
     stepper.add(prompt, max_tokens=50)
 stepper.step(3)
 stepper.cancel(0)  # a note in the inbox: nothing else happens yet
-stepper.phase()
-stepper
+stepper.step()
+reveal("10.6", steps_of(leaving.trace, RequestAdmitted)[2])
+
+# %% [markdown]
+# Below is the moment after the cleanup of step 4, with the lines that you wrote (or the package's, as long as the
+# exercise is open). The right arrow key shows the phases after it. Under the picture is the whole step in words.
 
 # %%
-from astrai.trace.events import RequestAdmitted
-
-stepper.step()
-display(TraceTable([record for record in engine.trace.records if record.step == 4], decode=text_of))
-reveal("10.6", steps_of(engine.trace, RequestAdmitted)[2])
+stepper.goto_step(3)
+stepper.forward()  # one phase further: the cleanup of step 4
+display(stepper)
+TraceTable([record for record in leaving.trace.records if record.step == 4], decode=text_of)
 
 # %% [markdown]
 # Cleanup read the note, ended the request and freed its slot; refill gave it away in the same step. So a cancelled
@@ -388,9 +411,10 @@ reveal("10.6", steps_of(engine.trace, RequestAdmitted)[2])
 # ## Break it: only the largest group
 #
 # So far one decode was one forward for all rows, wherever they stood. That is not what one writes first. A row's
-# *position* is the number of tokens in it, and a forward in which all rows are at the **same** position is simple:
-# one length, one mask. So a first engine sorts its rows into groups by position, and computes the largest group, to
-# make good use of each forward. It sounds reasonable, and engines were written like this.
+# *position* is the number of tokens in it (`request.context_len`), and a forward in which all rows are at the **same**
+# position is simple: one length, one mask. One way out is to pad all rows to one length. Another is to sort them into
+# groups by position and compute only the largest group, to make good use of each forward: at least one early engine
+# did just that.
 #
 # People's prompts have different lengths. Here they are beginnings of one text, each a token shorter than the one
 # before.
@@ -430,27 +454,13 @@ SlotsOverTime(run_staggered(4, scheduler=LargestGroup).trace)
 # %% [markdown]
 # All four prompts were computed in step 1. Then one request runs to its end while the others, each with a slot and a
 # first token, get nothing: they **starve**. All groups have one member, `max` takes the first of them, and in the
-# next step it takes the same one again. How bad is it? Count the most steps that any request waited from one token to
-# the next.
-
+# next step it takes the same one again.
+#
+# How bad is it? `longest_wait` goes through a trace and counts, for each request, the steps from one token to its next
+# one. It returns the largest of these counts.
 
 # %%
-def longest_wait(log):
-    """The most steps from a token of a request to its next one."""
-    last, longest = {}, 0
-    for record in log.records:
-        match record.event:
-            case FirstTokenSampled(request_id=number):
-                got_a_token = [number]
-            case TokensDecoded(request_ids=numbers):
-                got_a_token = numbers
-            case _:
-                continue
-        for number in got_a_token:
-            longest = max(longest, record.step - last.get(number, record.step))
-            last[number] = record.step
-    return longest
-
+from astrai.course.chapters.ch10_measuring import longest_wait
 
 print("requests   longest wait, in steps")
 for count in (1, 2, 4, 8):
@@ -459,8 +469,11 @@ for count in (1, 2, 4, 8):
 # %% [markdown]
 # It grows with every request that is there, and no error is seen anywhere. (Turn the order of the prompts around, and
 # the damage is smaller: then the one that runs catches up with the next, and they go on together. Who starves is a
-# matter of luck.) Now mend it. `plan_groups` is asked once in each step, and each group that it returns becomes one
-# forward of this step.
+# matter of luck.)
+#
+# **10.7** Now mend it. `plan_groups` gets the list of all requests that may decode in this step, and returns a list of
+# groups, each of them a list of requests; each group becomes one forward of this step. Everybody gets a token in
+# **every** step, in as few forwards as possible, and no forward mixes positions.
 
 
 # %% tags=["exercise", "10.7"]
@@ -497,42 +510,37 @@ SlotsOverTime(run_staggered(4, scheduler=Grouped, decode_policy="grouped").trace
 # %% [markdown]
 # All lanes grow together. The price of groups: one forward for each position.
 #
-# > **Predict.** Is a ragged decode of eight rows then eight times as quick as a grouped one?
+# > **Predict.** Is a ragged decode of sixteen rows then sixteen times as quick as a grouped one?
 
 # %%
-import torch
-
 from astrai.trace.events import PhaseEnded
 
-
-def decode_time(count, **settings):
-    """The median time of a decode phase, in seconds."""
-    events = [record.event for record in run_staggered(count, **settings).trace.records]
-    return median(event.seconds for event in events if isinstance(event, PhaseEnded) and event.phase == "decode")
+counts = [1, 4, 16]
 
 
-threads = torch.get_num_threads()
-torch.set_num_threads(1)  # steadier times
-counts = [1, 4, 8]
-pairs = [
-    [(decode_time(n, scheduler=Grouped, decode_policy="grouped"), decode_time(n)) for n in counts] for _ in range(3)
-]
-torch.set_num_threads(threads)
-times = [[median(run[i][policy] for run in pairs) for i in range(len(counts))] for policy in (0, 1)]
+def decode_times(**settings):
+    """The fastest decode phase, for each of the counts of requests."""
+    logs = [run_staggered(count, **settings).trace for count in counts]
+    ended = [[record.event for record in log.records if isinstance(record.event, PhaseEnded)] for log in logs]
+    decodes = [[event.seconds for event in events if event.phase == "decode"] for events in ended]
+    return [min(seconds[:-1]) for seconds in decodes]  # in the last step nobody is left to decode
 
-chart = Chart(
-    "One decode phase, every request at another position",
-    x="requests",
-    y="time (one request takes 1)",
-    words="the grouped line climbs with the requests, the ragged one much less",
-)
-for name, line in zip(("grouped", "ragged"), times):
-    chart.axes.plot(counts, [time / times[1][0] for time in line], label=name)
+
+# %%
+grouped = {"scheduler": Grouped, "decode_policy": "grouped"}
+times = fastest({"grouped": lambda: decode_times(**grouped), "ragged": decode_times}, rounds=2)
+
+title = "One decode phase, every request at another position"
+words = "time against the number of requests: a line for grouped and one for ragged decoding"
+chart = Chart(title, x="requests", y="time (one request takes 1)", words=words)
+for name, line in times.items():
+    chart.axes.plot(counts, [time / times["ragged"][0] for time in line], label=name)
 chart
 
 # %% [markdown]
-# Compare the slopes. The ragged line climbs too, since a forward over many rows does cost more than one over a single
-# row. So the gain is less than the number of forwards says, and far from nothing.
+# The grouped line climbs with every request: one forward each. How much the ragged one climbs depends on the machine:
+# on a GPU, with so few rows, hardly at all. Divide the two at sixteen. About sixteen means that a forward costs the
+# same, however many rows it has; less means that each row has its price too.
 #
 # ## One long prompt stalls everybody
 #
@@ -586,27 +594,39 @@ print("budget   prompt tokens that a stream waits for   first token in step")
 for budget in (600, 200, 50):
     stall, steps = stall_and_cost(budget)
     print(f"{budget:>6}{stall:>39}{steps:>22}")
-
-SlotsOverTime(chunked.trace)
+print("the budget of an engine that is told none:", continuous.scheduler.prefill_budget)
 
 # %% [markdown]
-# One number falls as the other rises. The picture is the run with a budget of 50: the lane of request 2 climbs like
-# stairs, a chunk in each step, while the other two go on writing (they look low, because a full lane here stands for
-# 600 tokens).
+# One number falls as the other rises.
+#
+# > **Predict.** Now a bar for each step of the run with a budget of 50: prompt tokens below (P), tokens of answers on
+# > top of them (D). What do the steps look like in which the long prompt is computed?
+
+# %%
+from astrai.course.chapters.ch10_pictures import TokensPerStep
+
+TokensPerStep(chunked.trace, "Tokens that each step computes, with a budget of 50")
+
+# %% [markdown]
+# Twelve steps with a chunk of the prompt, and in each of them both streams get their token. (In the last of the twelve
+# the prompt is complete, so request 2 decodes too.) With the whole prompt in one go there would be a single bar of 600,
+# and two people would wait for it.
 #
 # ## Measure it: two promises
 #
 # You run this engine, and you have promised two things. To the streams: never more than **100** prompt tokens between
-# two of their tokens. To whoever sends 600 tokens: the first token in the **8th** step at the latest. Measure with
-# `stall_and_cost`, and choose a budget that keeps both promises.
+# two of their tokens. To whoever sends 600 tokens: the first token in the **8th** step at the latest.
+#
+# **10.9** Choose a budget, a whole number of tokens, that keeps both promises. `stall_and_cost(budget)` measures it:
+# try some in the cell above.
 #
 # Below the check you see it in time: for each token of request 0, how long its reader waited for it, with the whole
-# prompt in one go and with your budget (with 80, as long as the exercise is open).
+# prompt in one go and with your budget (with 80, as long as yours does not keep the promises).
 
 # %% tags=["exercise", "10.9"]
 # BEGIN SOLUTION
 my_budget = 80
-# STUB: my_budget = ...
+# STUB: my_budget = ...  # how many prompt tokens may one step compute?
 # END SOLUTION
 
 # %%
@@ -614,6 +634,9 @@ check("10.9", my_budget)
 
 
 # %%
+from statistics import median
+
+
 def gaps_of(budget):
     """Seconds between the tokens of request 0, from its third token on."""
     records = run_with_long_prompt(budget).trace.records
@@ -621,31 +644,29 @@ def gaps_of(budget):
     return [times[i + 1] - times[i] for i in range(1, len(times) - 1)]
 
 
-torch.set_num_threads(1)
-pairs = [(gaps_of(600), gaps_of(80 if my_budget is ... else my_budget)) for _ in range(3)]
-torch.set_num_threads(threads)
+budget = my_budget if check("10.9", my_budget) else 80
+both = fastest({"in one go": lambda: gaps_of(600), "in chunks": lambda: gaps_of(budget)})
 
-chart = Chart(
-    "Waiting for the next token while a long prompt arrives",
-    x="token of request 0",
-    y="time (the usual gap is 1)",
-    words="the whole prompt makes one high peak, the chunks a lower and longer hill",
-)
-for name, runs in zip(("in one go", "in chunks"), zip(*pairs)):
-    gaps = [median(gaps) for gaps in zip(*runs)]
-    chart.axes.plot(range(4, 4 + len(gaps)), [gap / median(gaps[-8:]) for gap in gaps], label=name)
+title = "Waiting for the next token while a long prompt arrives"
+words = "the time before each token of a stream: a line for the prompt in one go, and one for the prompt in chunks"
+chart = Chart(title, x="token of request 0", y="time (the usual gap is 1)", words=words)
+for name, gaps in both.items():
+    usual = median(gaps[-8:])
+    chart.axes.plot(range(4, 4 + len(gaps)), [gap / usual for gap in gaps], label=name)
 chart.axes.locator_params(axis="x", integer=True)
 chart
 
 # %% [markdown]
-# One peak against a hill. Below both lies much the same area, since the same tokens are computed (in chunks it takes
-# a little more, since each one reads the weights anew). But a peak is a stream that hangs, and a hill is one that
-# goes on, only slower for a moment.
+# One peak against a hill. Below both lies much the same area, since the same tokens are computed (a little more in
+# chunks: each call has its fixed cost, and each chunk reads the KV of the chunks before it). But a peak is a stream
+# that hangs, and a hill is one that goes on, only slower for a moment.
 #
 # ## As a film
 #
-# Any run, with static batching above and continuous batching below, step by step. Here is a frame. To see the twelve
-# chats of this page, take the `#` away; it takes about half a minute.
+# Any run, with static batching above and continuous batching below, step by step. Here is a frame. (In its run the
+# requests share a beginning and the prefix cache is on: so the requests 1 and 2 are held for a step, in both halves.)
+# To see the twelve chats of this page, take the `#` away; it takes about half a minute, and needs the extra
+# `astrai[video]`.
 
 # %%
 from astrai.films.stills import Stills
@@ -671,14 +692,16 @@ quiz("10")
 # | `PlainScheduler` | `astrai/course/chapters/ch10_scheduler.py` |
 # | the stepper | `SchedulerStepper` in `astrai/widgets/stepping/stepper.py` |
 #
-# The package's refill has one thing more than yours: it matches at most 64 of the waiting requests in one step, so
-# that a very long queue does not make the steps slower.
+# The package's refill has one thing more than yours: it looks at no more than `lookahead` of the waiting requests in
+# one step, so that a very long queue does not make the steps slower.
 #
 # **What others do.** Deciding anew in each step is the idea of Orca (Yu et al. 2022), where it is called
 # iteration-level scheduling. Chunked prefill beside running decodes is the idea of Sarathi (Agrawal et al. 2023).
 # vLLM's scheduler knows no prefill phase and no decode phase: each request has a number of tokens that are computed
 # and a number that should be, and each step hands out one budget of tokens, to running requests first. So prompts and
-# answers share a forward. Memory is given out in small blocks while a request grows; it can run out, and then a
-# running request is put back into the queue (*preempted*). With a whole slot for each request, as here, that cannot
-# happen. SGLang runs either a prefill batch or a decode batch at a time, prefill first if somebody waits; an option
+# answers share a forward. Memory is given out in small blocks (*pages*) while a request grows; it can run out, and then
+# a running request is put back into the queue (*preempted*). SGLang takes running requests back too (it *retracts*
+# them). With a whole slot for each request, as here, that cannot happen. The price: every slot is reserved in full
+# length, though most answers are short; so fewer requests fit into the same memory. That is why vLLM and SGLang use
+# pages. SGLang runs either a prefill batch or a decode batch at a time, prefill first if somebody waits; an option
 # mixes chunks of prompts with the decodes.

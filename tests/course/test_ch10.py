@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,8 @@ import pytest
 from astrai.course.catalogue import exercise
 from astrai.course.chapters.ch10_cards import Table, card, play
 from astrai.course.chapters.ch10_cleanup import CLEANUPS
+from astrai.course.chapters.ch10_measuring import fastest, longest_wait
+from astrai.course.chapters.ch10_pictures import TokensPerStep
 from astrai.course.chapters.ch10_refill import REFILLS
 from astrai.course.chapters.ch10_scheduler import PlainScheduler
 from astrai.course.checking import judge
@@ -204,6 +205,44 @@ def does_nothing(self: Any) -> None:
     pass
 
 
+def goes_through_the_keys(self: Any) -> None:
+    for request in list(self.waiting):
+        if self.can_admit() and not self.must_hold(request):
+            self.admit(request)
+
+
+def admits_the_keys(self: Any) -> None:
+    for request in list(self.waiting):
+        if self.can_admit():
+            self.admit(request)
+
+
+def goes_through_the_pairs(self: Any) -> None:
+    for request in list(self.waiting.items()):
+        if self.can_admit() and not self.must_hold(request):
+            self.admit(request)
+
+
+def forgets_the_parentheses(self: Any) -> None:
+    for request in list(self.waiting.values()):
+        if self.can_admit and not self.must_hold(request):
+            self.admit(request)
+
+
+def deletes_before(self: Any) -> None:
+    for request in list(self.waiting.values()):
+        if self.can_admit() and not self.must_hold(request):
+            del self.waiting[request.request_id]
+            self.admit(request)
+
+
+def deletes_after(self: Any) -> None:
+    for request in list(self.waiting.values()):
+        if self.can_admit() and not self.must_hold(request):
+            self.admit(request)
+            del self.waiting[request.request_id]
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -215,13 +254,19 @@ def does_nothing(self: Any) -> None:
         (only_when_empty, "request 2 waits and a slot is free, but your refill admits nobody"),
         (never_holds, "while request 0 is computing the beginning that both share: it would be computed twice"),
         (stops_at_the_first_held, "request 1 is held, and your refill stops there: request 2 may pass it"),
-        (never_stops, "Your refill does not come to an end: a loop in it never stops"),
-        (spins, "Your refill does not come to an end"),
+        (never_stops, "Your code does not come to an end: look at the loop around line"),
+        (spins, "Your code does not come to an end: look at the loop around line"),
         (drops_the_held, "request 1 is gone: it neither waits nor runs"),
         (drops_what_has_no_room, "request 2 is gone: it neither waits nor runs"),
-        (takes_out_by_itself, "a value that it cannot take"),
+        (takes_out_by_itself, "admits request 0, which is not in `waiting` any more: `admit` itself takes it out"),
         (changes_while_looping, "changes a dictionary while a loop goes through it, which Python forbids"),
         (does_nothing, "request 0 waits and a slot is free, but your refill admits nobody"),
+        (goes_through_the_keys, "gives its keys, here the requests' numbers; `.values()` gives the requests"),
+        (admits_the_keys, "Your refill takes a number for a request"),
+        (goes_through_the_pairs, "`.items()` gives pairs of a number and a request"),
+        (forgets_the_parentheses, "Ask `self.can_admit()` before each one, with the parentheses"),
+        (deletes_before, "admits request 0, which is not in `waiting` any more"),
+        (deletes_after, "looks for a request in a dictionary where it is no more: `admit` itself takes it out"),
     ],
 )
 def test_a_wrong_refill_is_told_its_mistake(body: Callable[[Any], None], told: str) -> None:
@@ -230,8 +275,10 @@ def test_a_wrong_refill_is_told_its_mistake(body: Callable[[Any], None], told: s
     assert told in repr(verdict)
 
 
-def test_a_request_that_was_taken_out_by_hand_is_explained_by_admit() -> None:
-    assert "admit() itself takes it out of `waiting`" in repr(judge(exercise("10.3"), with_refill(takes_out_by_itself)))
+def test_a_copy_is_advised_of_the_dictionary_that_the_phase_changes() -> None:
+    assert "`list(self.waiting.values())`" in repr(judge(exercise("10.3"), with_refill(changes_while_looping)))
+    wrong = with_cleanup(gives_back_without_a_copy)
+    assert "`list(self.running.values())`" in repr(judge(exercise("10.4"), wrong))
 
 
 # --- 10.4 cleanup -----------------------------------------------------------------------------------------------------
@@ -257,7 +304,21 @@ def one_by_one(self: Any) -> None:
         self.give_back(request)
 
 
-@pytest.mark.parametrize("body", [reads_then_gives_back, two_lists, one_by_one])
+def newest_first_back(self: Any) -> None:
+    self.read_inbox()
+    for request in reversed(list(self.running.values())):
+        if request.is_finished:
+            self.give_back(request)
+
+
+def before_and_after(self: Any) -> None:
+    for request in list(self.running.values()):
+        if request.is_finished:
+            self.give_back(request)
+    reads_then_gives_back(self)
+
+
+@pytest.mark.parametrize("body", [reads_then_gives_back, two_lists, one_by_one, newest_first_back, before_and_after])
 def test_a_right_cleanup_passes_in_any_style(body: Callable[[Any], None]) -> None:
     assert judge(exercise("10.4"), with_cleanup(body)).passed
 
@@ -335,9 +396,57 @@ def loops_for_ever(self: Any) -> None:
         pass
 
 
+def loops_over_every_exception(self: Any) -> None:
+    while True:
+        try:
+            self.read_inbox()
+        except Exception:
+            continue
+
+
+def goes_through_the_keys_of_running(self: Any) -> None:
+    self.read_inbox()
+    for request in list(self.running):
+        if request.is_finished:
+            self.give_back(request)
+
+
+def calls_is_finished(self: Any) -> None:
+    self.read_inbox()
+    for request in list(self.running.values()):
+        if request.is_finished():
+            self.give_back(request)
+
+
+def takes_out_and_gives_back(self: Any) -> None:
+    self.read_inbox()
+    for number, request in list(self.running.items()):
+        if request.is_finished:
+            self.give_back(request)
+            del self.running[number]
+
+
+def empties_the_queue(self: Any) -> None:
+    self.waiting.clear()
+    reads_then_gives_back(self)
+
+
+def refills_too(self: Any) -> None:
+    reads_then_gives_back(self)
+    for request in list(self.waiting.values()):
+        if self.can_admit():
+            self.admit(request)
+
+
+def turns_the_queue_around(self: Any) -> None:
+    reads_then_gives_back(self)
+    self.waiting = dict(reversed(self.waiting.items()))
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
+        (turns_the_queue_around, "In the refill of step 1 your run goes another way than it should"),
         (releases_everybody, "Request 1 loses its slot in the cleanup of step 2, but it has not ended"),
         (forgets_those_of_prefill, "Request 0 ended with its very first token, which prefill gave it, but after"),
         (ignores_cancelled, "Request 0 was cancelled, but after the cleanup of step 4 it still owns slot 0"),
@@ -348,7 +457,13 @@ def loops_for_ever(self: Any) -> None:
         (forgets_the_slot, "Request 0 runs no more, but its slot was not freed in step 2"),
         (only_one, "Request 2 has ended in the step before, but after the cleanup of step 4 it still owns slot 2"),
         (only_reads, "Request 0 ended with its very first token"),
-        (loops_for_ever, "Your cleanup does not come to an end"),
+        (loops_for_ever, "Your code does not come to an end: look at the loop around line"),
+        (loops_over_every_exception, "Your code does not come to an end: look at the loop around line"),
+        (goes_through_the_keys_of_running, "gives its keys, here the requests' numbers; `.values()` gives"),
+        (calls_is_finished, "`is_finished` needs no parentheses"),
+        (takes_out_and_gives_back, "where it is no more: `admit` itself takes it out of `waiting`, and `give_back`"),
+        (empties_the_queue, "Request 3 waited before your cleanup of step 2, and waits no more"),
+        (refills_too, "Request 0 was sent before step 1, but does not wait after your cleanup"),
     ],
 )
 def test_a_wrong_cleanup_is_told_its_mistake(body: Callable[[Any], None], told: str) -> None:
@@ -387,9 +502,12 @@ def test_all_groups_pass_in_any_style(body: Any) -> None:
         (lambda rows: [[request] for request in rows], "two groups are at position 3: those requests can share"),
         (lambda rows: [*by_position(rows).values(), [rows[0]]], "request 0 is in more than one group"),
         (lambda rows: [*by_position(rows).values(), []], "one of your groups is empty"),
-        (lambda rows: by_position(rows), "must return a list of groups"),
+        (lambda rows: by_position(rows), "returns a dictionary: its values are the groups"),
         (lambda rows: max(by_position(rows).values(), key=len), "must return a list of groups"),
-        (lambda rows: None, "must return a list of groups"),
+        (lambda rows: max(by_position(rows).values(), key=len), "['request 0', 'request 1']"),
+        (lambda rows: list(by_position(rows)), "yours: [3, 5, 7]"),
+        (lambda rows: None, "returns nothing: is the `return` missing?"),
+        (lambda rows: None, "yours: None"),
         (lambda rows: [], "In step 1 request 0 is in no group"),
     ],
 )
@@ -415,7 +533,9 @@ def test_a_budget_between_the_two_promises_passes(tokens: int) -> None:
         (0, "computes nothing"),
         (-5, "computes nothing"),
         ("80", "a whole number"),
-        (80.0, "a whole number"),
+        (None, "a whole number"),
+        ([80], "a whole number"),
+        (600 / 8, "75.0 is a float, and a budget is a whole number of tokens: `//` divides to one"),
     ],
 )
 def test_a_budget_that_breaks_a_promise_is_told_which(tokens: Any, told: str) -> None:
@@ -441,19 +561,110 @@ def test_an_open_budget_is_still_open() -> None:
     assert judge(exercise("10.9"), ...).still_open
 
 
-@pytest.mark.parametrize("exercise_id", ["10.3", "10.4", "10.7"])
-def test_a_class_that_is_no_scheduler_is_told_how_to_begin(exercise_id: str) -> None:
+METHODS = {"10.3": "refill", "10.4": "cleanup", "10.7": "plan_groups"}
+
+
+@pytest.mark.parametrize("exercise_id", METHODS)
+def test_what_is_no_class_of_the_right_kind_is_told_how_to_begin(exercise_id: str) -> None:
     class Alone:
-        def __init__(self, *parts: object, **settings: object) -> None:
-            pass
+        pass
 
-    assert "begin with `class Alone(PlainScheduler):`" in repr(judge(exercise(exercise_id), Alone))
+    for kind in (Alone, type("Alone", (InferenceScheduler,), {})):
+        assert "begin with `class Alone(PlainScheduler):`" in repr(judge(exercise(exercise_id), kind))
+    assert "your class itself, by its name" in repr(judge(exercise(exercise_id), lambda requests: None))
 
 
-def test_a_check_leaves_the_debugger_where_it_was() -> None:
-    before = sys.gettrace()
-    judge(exercise("10.3"), with_refill(spins))
-    assert sys.gettrace() is before
+@pytest.mark.parametrize(("exercise_id", "method"), METHODS.items())
+def test_a_method_that_is_missing_or_misspelled_is_named(exercise_id: str, method: str) -> None:
+    misspelled = type("Mine", (PlainScheduler,), {method.replace("l", "", 1): lambda self: None})
+    for kind in (misspelled, PlainScheduler):
+        verdict = judge(exercise(exercise_id), kind)
+        assert not verdict.passed and not verdict.still_open
+        assert f"has no method `{method}` of its own" in repr(verdict)
+
+
+@pytest.mark.parametrize(("exercise_id", "method"), METHODS.items())
+def test_to_call_the_packages_own_is_no_solution(exercise_id: str, method: str) -> None:
+    class Lazy(PlainScheduler):
+        def refill(self) -> None:
+            super().refill()
+
+        def cleanup(self) -> None:
+            super().cleanup()
+
+        def plan_groups(self, requests: Any) -> Any:
+            return super().plan_groups(requests)
+
+    verdict = judge(exercise(exercise_id), Lazy)
+    assert not verdict.passed
+    assert f"Your {method} hands the work on to the package's (`super().{method}`)" in repr(verdict)
+
+
+def test_a_cleanup_below_the_learners_own_refill_passes() -> None:
+    class MyScheduler(with_refill(in_order)):  # type: ignore[misc]
+        def cleanup(self) -> None:
+            with self.in_phase("cleanup"):
+                reads_then_gives_back(self)
+
+    assert judge(exercise("10.3"), MyScheduler).passed
+    assert judge(exercise("10.4"), MyScheduler).passed
+
+
+@pytest.mark.parametrize(
+    ("refill", "told"),
+    [
+        (in_order, "Your refill does not tell the trace that it begins: keep `with self.in_phase("),
+        (lambda self: in_phases(self, "cleanup"), "Your refill tells the trace that cleanup begins"),
+        (lambda self: in_phases(self, "refill", "refill"), "tells the trace 2 times that a phase begins"),
+        (lambda self: (in_order(self), in_phases(self, "refill")), "does something outside of its phase"),
+    ],
+)
+def test_a_phase_that_the_trace_is_not_told_of_is_named(refill: Any, told: str) -> None:
+    verdict = judge(exercise("10.3"), type("MyRefill", (PlainScheduler,), {"refill": refill}))
+    assert not verdict.passed
+    assert told in repr(verdict)
+
+
+def in_phases(self: Any, *names: Any) -> None:
+    for name in names:
+        with self.in_phase(name):
+            in_order(self)
+
+
+# --- what it measures and draws with ----------------------------------------------------------------------------------
+
+
+def test_the_fastest_of_several_rounds_is_kept_number_by_number() -> None:
+    numbers = iter([[3.0, 5.0], [4.0, 2.0]])
+    assert fastest({"a": lambda: next(numbers), "b": lambda: [1.0]}, rounds=2) == {"a": [3.0, 2.0], "b": [1.0]}
+
+
+def test_the_number_of_threads_is_as_before_even_if_an_action_fails() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            fastest({"a": lambda: [1 / 0]})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_longest_wait_is_that_of_the_one_that_starves() -> None:
+    largest = with_groups(lambda rows: [max(by_position(rows).values(), key=len)])
+    cards = (card(10, 4, 5), card(20, 3, 5))
+    assert longest_wait(play(largest, cards, 2)) == 4  # four decodes of request 0 come first
+    assert longest_wait(play(InferenceScheduler, cards, 2)) == 1
+
+
+def test_the_tokens_of_each_step_are_counted_by_prompts_and_answers() -> None:
+    cards = (card(10, 3, 8), card(20, 10, 2, 3))
+    picture = TokensPerStep(play(InferenceScheduler, cards, 2, prefill_budget=4))
+    assert picture.counts == {1: (3, 1), 2: (0, 1), 3: (4, 1), 4: (4, 1), 5: (2, 2), 6: (0, 1), 7: (0, 1)}
+    assert "steps 3 to 4: 4 of prompts, 1 of answers" in repr(picture)
+    assert picture._repr_png_().startswith(b"\x89PNG")
 
 
 def test_the_names_of_short_requests_do_not_lie_over_each_other_in_the_picture() -> None:

@@ -1,14 +1,12 @@
 """Small runs on cards for the checks of chapter 10: the real scheduler and cache, and a model that reads its answers
-off the cards. A learner's phase that never ends is stopped.
+off the cards.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from astrai.config import SamplingParams
@@ -25,7 +23,6 @@ Kind = Callable[..., InferenceScheduler]
 Run = tuple[tuple["Card", ...], dict[str, Any]]  # the cards, and the settings of ``play``
 EOS = 1
 MOST_STEPS = 100
-MOST_LINES = 50_000  # of Python in one phase: an honest one takes some hundreds
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +86,6 @@ class Table:
             emit=self.log.emit,
             **settings,
         )
-        if not isinstance(self.scheduler, InferenceScheduler):
-            name = type(self.scheduler).__name__
-            raise Mistake(f"{name} is no scheduler: begin with `class {name}(PlainScheduler):`.")
 
     def steps(self) -> Iterator[InferenceScheduler]:
         """Deal the cards of each step and begin it; whoever asks runs the four phases before asking on.
@@ -124,51 +118,6 @@ def play(kind: Kind, cards: Sequence[Card], num_slots: int, **settings: Any) -> 
         scheduler.prefill()
         scheduler.decode()
     return table.log
-
-
-@contextmanager
-def in_words(what: str) -> Iterator[None]:
-    """Say what an exception means that is typical of such a phase, and stop the phase ``what`` if it never ends."""
-    try:
-        with patience(f"your {what}"):
-            yield
-    except RuntimeError as error:
-        said = str(error)
-        if "during iteration" in said:
-            raise Mistake(
-                f"Your {what} changes a dictionary while a loop goes through it, which Python forbids: go through a "
-                f"copy, such as `list(self.running.values())`.",
-                rows=[("Python says", f"{type(error).__name__}: {error}")],
-            ) from error
-        if "no slot is free" in said:
-            raise Mistake(f"Your {what} goes on when all slots are taken: {said}.") from error
-        if "does not run" in said:
-            raise Mistake(f"Your {what} gives a slot back twice, or one that was never handed out: {said}.") from error
-        raise
-
-
-@contextmanager
-def patience(what: str) -> Iterator[None]:
-    """Count the lines of Python that run, and stop what seems to run for ever.
-
-    Raises:
-        Mistake: too many lines. ``what`` names whose they are.
-    """
-    left = MOST_LINES
-
-    def count(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal left
-        left -= event == "line"
-        if left < 0:
-            raise Mistake(f"{what} does not come to an end: a loop in it never stops. What should end it?")
-        return count
-
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
 
 
 def shared_len(one: Sequence[int], other: Sequence[int]) -> int:

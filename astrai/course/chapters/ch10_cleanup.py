@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
-from astrai.course.chapters.ch10_cards import Card, Kind, Run, Table, card, in_words, play
+from astrai.course.chapters.ch10_cards import Card, Kind, Run, Table, card, play
+from astrai.course.chapters.ch10_yours import run_phase, with_own
 from astrai.course.mistakes import Mistake
-from astrai.course.parting import same_trace
 from astrai.inference.request import Request
 from astrai.inference.scheduler import InferenceScheduler
+from astrai.trace.events import (
+    FirstTokenSampled,
+    PhaseStarted,
+    RequestAdmitted,
+    RequestArrived,
+    RequestFinished,
+    TokensDecoded,
+)
+from astrai.trace.log import EventLog
 
 CLEANUPS: tuple[Run, ...] = (
     ((card(10, 3, 1), card(20, 2, 4), card(30, 2, 4), card(40, 2, 3), card(50, 2, 2, 3)), {"num_slots": 3}),
@@ -21,33 +31,45 @@ CLEANUPS: tuple[Run, ...] = (
 
 def cleanup(Scheduler: Kind) -> None:
     """Who owns a slot after each cleanup, then the whole run."""
+    own = with_own("cleanup", Scheduler)
     for cards, settings in CLEANUPS:
-        table = Table(Scheduler, cards, **settings)
+        table = Table(own, cards, **settings)
         for scheduler in table.steps():
-            _cleanup(scheduler, cards)
+            _cleanup(table)
             scheduler.refill()
             scheduler.prefill()
             scheduler.decode()
-        same_trace(table.log, play(InferenceScheduler, cards, **settings), "your run")
+        _same_course(table.log, play(InferenceScheduler, cards, **settings))
 
 
-def _cleanup(scheduler: InferenceScheduler, cards: Sequence[Card]) -> None:
-    step, running = scheduler.step_count, list(scheduler.running.values())
+def _cleanup(table: Table) -> None:
+    scheduler = table.scheduler
+    step, running, waiting = scheduler.step_count, list(scheduler.running.values()), list(scheduler.waiting.values())
     had_ended = {request.request_id for request in running if request.is_finished}
-    with in_words("cleanup"):
-        scheduler.cleanup()
-    for number, dealt in enumerate(cards):
-        if dealt.step == step and dealt.cancelled != step and number not in scheduler.waiting:
-            raise Mistake(
-                f"Request {number} was sent before step {step}, but does not wait after your cleanup: "
-                f"`self.read_inbox()` lets it join."
-            )
+    run_phase(table, "cleanup")
+    _look_at_queue(scheduler, table.cards, waiting)
     for request in running:
         _look_at_slot(scheduler, request, request.request_id in had_ended)
     try:
         scheduler.check_integrity()
     except AssertionError as error:
         raise Mistake(f"After your cleanup of step {step} the books of the slots do not agree: {error}.") from error
+
+
+def _look_at_queue(scheduler: InferenceScheduler, cards: Sequence[Card], waited: Sequence[Request]) -> None:
+    step = scheduler.step_count
+    for number, dealt in enumerate(cards):
+        if dealt.step == step and dealt.cancelled != step and number not in scheduler.waiting:
+            raise Mistake(
+                f"Request {number} was sent before step {step}, but does not wait after your cleanup: "
+                f"`self.read_inbox()` lets it join."
+            )
+    for request in waited:
+        if not request.is_finished and request.request_id not in scheduler.waiting:
+            raise Mistake(
+                f"Request {request.request_id} waited before your cleanup of step {step}, and waits no more: to give "
+                f"it a slot is the work of refill, and nobody else takes it out of `waiting`."
+            )
 
 
 def _look_at_slot(scheduler: InferenceScheduler, request: Request, had_ended: bool) -> None:
@@ -89,3 +111,38 @@ def _what_to_do(had_ended: bool) -> str:
         ". It ended while this cleanup read the inbox: do that first, and then give back every slot whose request has "
         "ended, for whatever reason"
     )
+
+
+def _same_course(yours: EventLog, expected: EventLog) -> None:
+    """Who joins, is admitted, gets tokens and ends, in which phase of which step. In which slot does not count: that
+    follows from the order of giving back, which is free.
+    """
+    mine, wanted = _happened(yours), _happened(expected)
+    for step, phase in {**wanted, **mine}:
+        one, other = mine[step, phase], wanted[step, phase]
+        if one != other:
+            raise Mistake(
+                f"In the {phase} of step {step} your run goes another way than it should.",
+                rows=[("expected", ", ".join(other) or "nothing"), ("yours", ", ".join(one) or "nothing")],
+            )
+
+
+def _happened(log: EventLog) -> defaultdict[tuple[int, str], list[str]]:
+    found: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+    phase = ""
+    for record in log.records:
+        there = found[record.step, phase]
+        match record.event:
+            case PhaseStarted(name):
+                phase = name
+            case RequestArrived(number):
+                there.append(f"request {number} joins")
+            case RequestAdmitted(number):
+                there.append(f"request {number} gets a slot")
+            case FirstTokenSampled(number, token):
+                there.append(f"request {number} gets token {token}")
+            case TokensDecoded(request_ids=numbers, token_ids=tokens):
+                there += [f"request {number} gets token {token}" for number, token in zip(numbers, tokens, strict=True)]
+            case RequestFinished(number, reason):
+                there.append(f"request {number} ends with {reason}")
+    return found

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from astrai.course.chapters.ch10_cards import Kind, Run, Table, card, in_words, play
+from astrai.course.chapters.ch10_cards import Kind, Run, Table, card, play
+from astrai.course.chapters.ch10_yours import in_words, with_own
 from astrai.course.mistakes import Mistake
 from astrai.inference.request import Request
 from astrai.inference.scheduler import InferenceScheduler
@@ -24,7 +25,7 @@ MOST_TOKENS, MOST_STEPS = 100, 8  # what is promised to the streams, and to the 
 def plan_groups(Scheduler: Kind) -> None:
     """The groups of each step of a run, then what each request was given."""
     cards, settings = GROUPS
-    table = Table(Scheduler, cards, **settings)
+    table = Table(with_own("plan_groups", Scheduler), cards, **settings)
     for scheduler in table.steps():
         scheduler.cleanup()
         scheduler.refill()
@@ -37,14 +38,33 @@ def plan_groups(Scheduler: Kind) -> None:
 
 def _planned(scheduler: Any, rows: list[Request]) -> list[list[Request]]:
     with in_words("plan_groups"):
-        groups = scheduler.plan_groups(list(rows))
+        given = scheduler.plan_groups(list(rows))
+        if given is None:
+            raise Mistake("`plan_groups` returns nothing: is the `return` missing?", actual=given)
+        if isinstance(given, dict):
+            raise Mistake(
+                "`plan_groups` returns a dictionary: its values are the groups, return those.", actual=_named(given)
+            )
         try:
-            groups = [list(group) for group in groups]
+            groups = [list(group) for group in given]
         except TypeError:
-            groups = [[groups]]
+            groups = [[given]]
     if any(not isinstance(request, Request) for group in groups for request in group):
-        raise Mistake("`plan_groups` must return a list of groups, and each group must be a list of requests.")
+        sentence = "`plan_groups` must return a list of groups, and each group must be a list of requests."
+        raise Mistake(sentence, actual=_named(given))
     return groups
+
+
+def _named(given: Any) -> Any:
+    """The same with a few words for each request, to be read."""
+    match given:
+        case Request():
+            return f"request {given.request_id}"
+        case dict():
+            return {key: _named(value) for key, value in given.items()}
+        case list() | tuple():
+            return [_named(item) for item in given]
+    return given
 
 
 def _look_at_groups(groups: list[list[Request]], rows: list[Request], step: int) -> None:
@@ -86,6 +106,8 @@ def _look_at_groups(groups: list[list[Request]], rows: list[Request], step: int)
 
 def budget(number: Any) -> None:
     """A prefill budget that keeps both promises, tried out on cards."""
+    if isinstance(number, float):
+        raise Mistake(f"{number} is a float, and a budget is a whole number of tokens: `//` divides to one.")
     if isinstance(number, bool) or not isinstance(number, int):
         raise Mistake("A budget is a whole number of tokens.", actual=number)
     if number < 1:

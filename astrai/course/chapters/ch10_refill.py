@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from astrai.course.chapters.ch10_cards import Card, Kind, Run, Table, card, in_words, play, shared_len
+from astrai.course.chapters.ch10_cards import Card, Kind, Run, Table, card, play, shared_len
+from astrai.course.chapters.ch10_yours import run_phase, with_own
 from astrai.course.mistakes import Mistake
 from astrai.course.parting import same_trace
 from astrai.inference.request import Request
 from astrai.inference.scheduler import InferenceScheduler
-from astrai.trace.events import RequestHeld
+from astrai.trace.events import PhaseEnded, RequestHeld
 from astrai.trace.jsonl import Record
 from astrai.trace.log import EventLog
 
@@ -28,22 +29,23 @@ REFILLS: tuple[Run, ...] = (
 
 def refill(Scheduler: Kind) -> None:
     """Who is admitted in each step, then the whole run."""
+    own = with_own("refill", Scheduler)
     for cards, settings in REFILLS:
-        table = Table(Scheduler, cards, **settings)
+        table = Table(own, cards, **settings)
         for scheduler in table.steps():
             scheduler.cleanup()
-            _refill(scheduler)
+            _refill(table)
             scheduler.prefill()
             scheduler.decode()
-        same_trace(_without_holds(table.log), _without_holds(play(InferenceScheduler, cards, **settings)), "your run")
+        same_trace(_who_runs(table.log), _who_runs(play(InferenceScheduler, cards, **settings)), "your run")
 
 
-def _refill(scheduler: InferenceScheduler) -> None:
+def _refill(table: Table) -> None:
+    scheduler = table.scheduler
     step, waiting, running = scheduler.step_count, list(scheduler.waiting.values()), list(scheduler.running.values())
     room = scheduler.max_running - len(running)
     expected, leaders = _admitted_by_hand(waiting, running, room)
-    with in_words("refill"):
-        scheduler.refill()
+    run_phase(table, "refill")
     there = scheduler.waiting.keys() | scheduler.running.keys()
     if gone := [request.request_id for request in waiting if request.request_id not in there]:
         raise Mistake(
@@ -105,6 +107,8 @@ def _named(requests: Sequence[int]) -> str:
     return f"request {', '.join(map(str, requests))} admitted" if requests else "nobody admitted"
 
 
-def _without_holds(log: EventLog) -> list[Record]:
-    """One may ask `must_hold` also when no slot is free: that changes nothing but the notes of who was held."""
-    return [record for record in log.records if not isinstance(record.event, RequestHeld)]
+def _who_runs(log: EventLog) -> list[Record]:
+    """All but two kinds of notes: one may ask `must_hold` also when no slot is free, which only notes who was held;
+    and how long a phase took is nobody's mistake.
+    """
+    return [record for record in log.records if not isinstance(record.event, RequestHeld | PhaseEnded)]
