@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import pytest
 
 from astrai.course.catalogue import chapter, exercise
-from astrai.course.chapters.ch11_runs import bounded
 from astrai.course.checking import Verdict, judge
-from astrai.course.mistakes import Mistake
 from astrai.inference.cache.radix_tree import Match, RadixNode, RadixTree, common_prefix_len
 from astrai.inference.request import Request
 from astrai.inference.scheduler import InferenceScheduler
@@ -132,6 +130,23 @@ def never_ends(tree: RadixTree, token_ids: Ids) -> Match:
     return Match(length, node)
 
 
+def from_the_start_again(tree: RadixTree, token_ids: Ids) -> Match:
+    node, length = tree.root, 0
+    while length < len(token_ids) and token_ids[length] in node.children:
+        node = node.children[token_ids[length]]
+        shared = common_prefix_len(node.token_ids, token_ids)
+        length += shared
+        if shared < len(node.token_ids):
+            break
+    return Match(length, node)
+
+
+def marks_what_it_finds(tree: RadixTree, token_ids: Ids) -> Match:
+    match = match_token_by_token(tree, token_ids)
+    match.node.last_used += 1
+    return match
+
+
 def beyond_the_prompt(tree: RadixTree, token_ids: Ids) -> Match:
     node, length = tree.root, 0
     while token_ids[length] in node.children:
@@ -157,13 +172,43 @@ def splits(tree: RadixTree, token_ids: Ids) -> Match:
         (lambda tree, ids: None, "returns nothing"),
         (lambda tree, ids: match_token_by_token(tree, ids).length, "must return a `Match(length, node)`"),
         (lambda tree, ids: match_token_by_token(tree, ids[:-1]), "The length is wrong"),
-        (never_ends, "never comes to an end"),
+        (lambda tree, ids: tuple(match_token_by_token(tree, ids)), "is of type tuple"),
+        (lambda tree, ids: Match(*match_token_by_token(tree, ids)[::-1]), "The second part of a Match is the node"),
+        (from_the_start_again, "compare with the prompt from its start again"),
+        (marks_what_it_finds, "`last_used` of node"),
+        (never_ends, "does not come to an end: look at the loop around line"),
         (beyond_the_prompt, "IndexError"),
         (splits, "leave the tree as it is"),
     ],
 )
 def test_a_wrong_match_is_told_what_is_wrong(function: Callable[[RadixTree, Ids], Any], sentence: str) -> None:
     assert_refused("11.2", matching(function), sentence)
+
+
+class MisspelledTree(RadixTree):
+    def match_prefx(self, token_ids: Ids) -> Match:
+        return match_token_by_token(self, token_ids)
+
+    def splitt(self, node: RadixNode, length: int, changes: list[Any]) -> RadixNode:
+        return RadixTree.split(self, node, length, changes)
+
+
+def test_a_tree_without_the_method_is_not_passed_on_the_package_s_own() -> None:
+    assert_refused("11.2", MisspelledTree, "MisspelledTree has no `match_prefix` of its own, so RadixTree answered")
+    assert_refused("11.3", MisspelledTree, "MisspelledTree has no `split` of its own, so RadixTree answered")
+    assert_refused("11.3", matching(match_token_by_token), "has no `split` of its own")
+    assert_refused("11.2", RadixTree, "is AstrAI's own. Give yours")
+
+
+def test_an_instance_or_a_function_in_place_of_the_class_is_named() -> None:
+    for thing in (matching(match_token_by_token)(), match_token_by_token):
+        assert_refused("11.2", thing, 'Give the class itself, without brackets: `check("11.2", MatchingTree)`')
+
+
+def test_a_method_may_stand_in_a_class_below_the_tree() -> None:
+    below = type("MyTree", (matching(match_token_by_token),), {"__module__": __name__})
+    assert_passes("11.2", below)
+    assert_passes("11.3", type("MyTree", (Split, matching(match_token_by_token)), {"__module__": __name__}))
 
 
 # --- 11.3 -------------------------------------------------------------------------------------------------------------
@@ -257,6 +302,12 @@ def hung(*, parent: bool = True, down: bool = True, up: bool = True, key: int | 
     return wrong(hang=hang)
 
 
+def never_stops_climbing(self: Split, upper: RadixNode, node: RadixNode) -> RadixNode:
+    while node.parent:
+        pass
+    return upper
+
+
 def children_move_up(self: Split, parent: Any, upper: RadixNode, node: RadixNode) -> None:
     Split.hang(self, parent, upper, node)
     upper.children |= node.children
@@ -318,6 +369,11 @@ class CutsTooEarly(Split):
         (made(end=lambda node, length: length), "must count from the root"),
         (made(end=lambda node, length: node.end), "The upper node's end, counted from the root"),
         (made(last_used=lambda node, length: 0), "has no last_used"),
+        (
+            wrong(answer=lambda self, upper, node: setattr(upper, "last_used", self._clock) or upper),
+            "A split is not a use",
+        ),
+        (wrong(answer=never_stops_climbing), "does not come to an end: look at the loop around line"),
         (made(parent=lambda node, length: None), "`upper.parent` must be"),
         (wrong(answer=ends_move), "it still ends where it ended"),
         (hung(parent=False), "still leads to the lower node"),
@@ -370,7 +426,11 @@ def by_zipping(rows: Sequence[Ids], prompt: Ids) -> int:
     return max([0, *(len(list(pairs(row))) for row in rows)])
 
 
-@pytest.mark.parametrize("function", [by_a_loop, by_trying_lengths, by_zipping])
+def by_numpy(rows: Sequence[Ids], prompt: Ids) -> Any:
+    return np.max([0, *(common_prefix_len(row, prompt) for row in rows)])
+
+
+@pytest.mark.parametrize("function", [by_a_loop, by_trying_lengths, by_zipping, by_numpy])
 def test_other_oracles_pass(function: Callable[[Sequence[Ids], Ids], int]) -> None:
     assert_passes("11.4", function)
 
@@ -380,6 +440,18 @@ def no_end(rows: Sequence[Ids], prompt: Ids) -> int:
     while rows:
         length = max(length, common_prefix_len(rows[0], prompt))
     return length
+
+
+def takes_the_rows_away(rows: list[Ids], prompt: Ids) -> int:
+    length = 0
+    while rows:
+        length = max(length, common_prefix_len(rows.pop(), prompt))
+    return length
+
+
+def sorts_the_rows(rows: list[Ids], prompt: Ids) -> int:
+    rows.sort()
+    return by_a_loop(rows, prompt)
 
 
 @pytest.mark.parametrize(
@@ -398,11 +470,18 @@ def no_end(rows: Sequence[Ids], prompt: Ids) -> int:
         (lambda rows, prompt: max(common_prefix_len(row, prompt) for row in rows), "has no rows: the answer is 0"),
         (lambda rows, prompt: max(rows, key=lambda row: common_prefix_len(row, prompt)), "is of type tuple"),
         (lambda rows, prompt: [common_prefix_len(row, prompt) for row in rows], "is of type list"),
-        (no_end, "never comes to an end"),
+        (no_end, "does not come to an end: look at the loop around line"),
+        (takes_the_rows_away, "changes the list of rows. It must only look"),
+        (sorts_the_rows, "changes the list of rows. It must only look"),
     ],
 )
 def test_a_wrong_oracle_is_told_what_is_wrong(function: Callable[[Any, Ids], Any], sentence: str) -> None:
     assert_refused("11.4", function, sentence)
+
+
+def test_who_empties_the_rows_spoils_no_later_check() -> None:
+    assert_refused("11.4", takes_the_rows_away, "must only look")
+    assert_passes("11.4", by_a_loop)
 
 
 # --- 11.7 -------------------------------------------------------------------------------------------------------------
@@ -430,6 +509,10 @@ class MatchAtArrival(InferenceScheduler):
     def place(self, request: Request) -> Any:
         self._admit(request, self.found[request.request_id])
 
+
+class HoldingScheduler(MatchAtArrival):
+    """As it stands in the notebook."""
+
     def hold(self, request: Request, leader: Request) -> None:
         if request.leader_id != leader.request_id:
             request.leader_id = leader.request_id
@@ -437,7 +520,7 @@ class MatchAtArrival(InferenceScheduler):
 
 
 def placing(function: Callable[[Any, Request], Any]) -> type[InferenceScheduler]:
-    return type("MyScheduler", (MatchAtArrival,), {"place": function, "__module__": __name__})
+    return type("MyScheduler", (HoldingScheduler,), {"place": function, "__module__": __name__})
 
 
 def waits_for(
@@ -475,8 +558,16 @@ def without_asking_who_prefills(self: Any, request: Request) -> None:
     self._admit(request, match) if leader is None else self.hold(request, leader)
 
 
-class OverPackage(InferenceScheduler):
-    """Who throws the given class away and asks the engine's own refill."""
+class WithARefillOfItsOwn(InferenceScheduler):
+    """Who throws the given class away and writes the whole refill."""
+
+    def refill(self) -> None:
+        with self._in_phase("refill"):
+            for request in list(self.waiting.values()):
+                match = self.cache.match(request.prompt_ids)
+                lead = self._find_lead(request, match.length)
+                if self.can_admit() and lead is None:
+                    self._admit(request, match)
 
 
 @pytest.mark.parametrize(
@@ -485,7 +576,7 @@ class OverPackage(InferenceScheduler):
         placing(waits_for(lambda other, request, match, shared: other.is_prefilling and shared > match.length)),
         placing(for_the_one_that_shares_most),
         placing(without_asking_who_prefills),
-        OverPackage,
+        WithARefillOfItsOwn,
     ],
 )
 def test_other_ways_to_wait_pass(scheduler: type[InferenceScheduler]) -> None:
@@ -508,6 +599,34 @@ def holds_and_admits(self: Any, request: Request) -> None:
     self._admit(request, match)
 
 
+def admits_inside_of_the_loop(self: Any, request: Request) -> Any:
+    match = self.cache.match(request.prompt_ids)
+    for other in self.running.values():
+        if other.is_prefilling and common_prefix_len(other.prompt_ids, request.prompt_ids[:-1]) > match.length:
+            return self.hold(request, other)
+        return self._admit(request, match)
+
+
+def drops_whom_it_should_hold(self: Any, request: Request) -> Any:
+    match = self.cache.match(request.prompt_ids)
+    for other in self.running.values():
+        if other.is_prefilling and common_prefix_len(other.prompt_ids, request.prompt_ids[:-1]) > match.length:
+            del self.waiting[request.request_id]
+            return
+    self._admit(request, match)
+
+
+def admits_twice(self: Any, request: Request) -> None:
+    self._admit(request, self.cache.match(request.prompt_ids))
+    self._admit(request, self.cache.match(request.prompt_ids))
+
+
+def waits_in_a_loop(self: Any, request: Request) -> None:
+    while any(other.is_prefilling for other in self.running.values()):
+        pass
+    self._admit(request, self.cache.match(request.prompt_ids))
+
+
 @pytest.mark.parametrize(
     ("function", "sentence"),
     [
@@ -520,11 +639,22 @@ def holds_and_admits(self: Any, request: Request) -> None:
         (waits_for(lambda other, request, match, shared: shared > match.length, among="waiting"), "for themselves"),
         (waits_for(lambda other, request, match, shared: shared > match.length + 2), "at row"),
         (waits_for(lambda other, request, match, shared: other.is_prefilling and shared >= 6), "is always computed"),
-        (lambda self, request: None, "wait for ever"),
+        (lambda self, request: None, "No request ever gets a row: `_admit` is never reached"),
+        (admits_inside_of_the_loop, "No request ever gets a row: `_admit` is never reached"),
+        (drops_whom_it_should_hold, "never got a row: they are neither running nor waiting"),
+        (admits_twice, "Request 0 got two rows: `_admit` was called twice"),
+        (waits_in_a_loop, "does not come to an end: look at the loop around line"),
     ],
 )
 def test_a_wrong_scheduler_is_told_what_is_wrong(function: Callable[[Any, Request], Any], sentence: str) -> None:
     assert_refused("11.7", placing(function), sentence)
+
+
+def test_a_scheduler_without_its_place_is_not_passed_on_another_s() -> None:
+    misspelled = type("MyScheduler", (HoldingScheduler,), {"plce": with_the_last_token, "__module__": __name__})
+    assert_refused("11.7", misspelled, "MyScheduler has no `place` of its own, so MatchAtArrival answered")
+    empty = type("MyScheduler", (InferenceScheduler,), {"__module__": __name__})
+    assert_refused("11.7", empty, "MyScheduler has no `place` of its own, so InferenceScheduler answered")
 
 
 # --- the chapter ------------------------------------------------------------------------------------------------------
@@ -538,18 +668,3 @@ def test_the_quiz_explains_each_option_at_about_the_same_length() -> None:
     assert all(right.count(place) >= 2 for place in range(3))
     longest = sum(max(q.options, key=lambda o: len(o.text)).right for q in chapter("11").quiz)
     assert longest <= len(right) / 2, "who picks the longest answer should not pass"
-
-
-def test_code_that_ends_is_not_stopped_and_its_tracing_is_undone() -> None:
-    def sleepless() -> None:
-        while True:
-            pass
-
-    sleepless_module = type("Part", (), {"__module__": __name__})
-    before = sys.gettrace()
-    with pytest.raises(Mistake, match="no end"), bounded(sleepless_module, "no end"):
-        sleepless()
-    assert sys.gettrace() is before
-    with bounded(sleepless_module, "no end"):
-        assert sum(range(1000)) == 499_500
-    assert sys.gettrace() is before

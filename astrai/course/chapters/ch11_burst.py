@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from astrai.course.chapters.ch11_runs import ENDLESS, Ids, bounded, play, without_holds
+from astrai.course.chapters.ch11_runs import Ids, events_of, own, play, without_holds
 from astrai.course.mistakes import Mistake
 from astrai.course.parting import same_trace
 from astrai.inference.scheduler import InferenceScheduler
@@ -13,23 +13,31 @@ from astrai.trace.log import EventLog
 
 Scheduler = Callable[..., InferenceScheduler]
 SHARED: Ids = (1, 2, 3, 4, 5, 6)
+GIVEN = ("MatchAtArrival", "MatchAtRefill", "HoldingScheduler")  # in the notebook, to be built upon
 BURST = [(*SHARED, 10 + number, 20) for number in range(8)]
 
 
 def place(scheduler: Scheduler) -> None:
     """A scheduler admits and holds as the package's does."""
-    with bounded(scheduler, ENDLESS):
-        _nothing_twice(scheduler)
-        _nobody_waits_for_nothing(scheduler)
-        _the_last_token(scheduler)
-        for prompts, settings in MIXED:
-            yours, expected = (play(prompts, scheduler=one, **settings) for one in (scheduler, InferenceScheduler))
-            same_trace(without_holds(yours), without_holds(expected), "your run")
+    own(scheduler, "place", 'check("11.7", MyScheduler)', GIVEN, instead="refill")
+    _nothing_twice(scheduler)
+    _nobody_waits_for_nothing(scheduler)
+    _the_last_token(scheduler)
+    for prompts, settings in MIXED:
+        yours, expected = (play(prompts, scheduler=one, **settings) for one in (scheduler, InferenceScheduler))
+        same_trace(without_holds(yours), without_holds(expected), "your run")
 
 
 def _nothing_twice(scheduler: Scheduler) -> None:
     least = len(SHARED) + sum(len(prompt) - len(SHARED) for prompt in BURST)
-    at_once = computed(play(BURST, scheduler=scheduler))
+    log = play(BURST, scheduler=scheduler)
+    at_once = computed(log)
+    if len(admissions(log)) < len(BURST):
+        lost = ", ".join(str(number) for number in range(len(BURST)) if number not in admissions(log))
+        raise Mistake(
+            f"The request(s) {lost} never got a row: they are neither running nor waiting any more. Whom you hold must "
+            f"stay in `self.waiting`."
+        )
     if at_once == least:
         return
     what = f"{len(BURST)} requests of {len(BURST[0])} tokens, the first {len(SHARED)} the same"
@@ -72,8 +80,7 @@ def _the_last_token(scheduler: Scheduler) -> None:
 
 def computed(log: EventLog) -> int:
     """The prompt tokens that were computed in a run."""
-    chunks = [record.event for record in log.records if isinstance(record.event, Prefilled)]
-    return sum(chunk.end - chunk.start for chunk in chunks)
+    return sum(chunk.end - chunk.start for chunk in events_of(log, Prefilled))
 
 
 def admissions(log: EventLog) -> dict[int, int]:

@@ -79,6 +79,13 @@ def _facts(upper: RadixNode, node: RadixNode, before: RadixNode, length: int) ->
     same(node.end, before.end, "the lower node's end (it still ends where it ended)")
     if upper.last_used != before.last_used and not upper.last_used:
         raise Mistake("The upper node has no last_used. It was used when the whole edge was used last.")
+    if upper.last_used > before.last_used:
+        raise Mistake(
+            "The upper node's last_used is too new. A split is not a use: the upper node was used when the whole edge "
+            "was.",
+            expected=before.last_used,
+            actual=upper.last_used,
+        )
     same(upper.last_used, before.last_used, "the upper node's last_used")
     same(node.last_used, before.last_used, "the lower node's last_used (a split is not a use)")
 

@@ -71,7 +71,7 @@ QUIZ = (
             ),
             Option(
                 "Rows end at the old node's lower end, and this stays true",
-                "What the table of ends says about those rows stays true. Nor do the nodes below notice anything.",
+                "What is noted about where each row ends stays true. Nor do the nodes below notice anything.",
                 right=True,
             ),
             Option(

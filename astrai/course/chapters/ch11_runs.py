@@ -1,4 +1,4 @@
-"""What the checks of chapter 11 run a learner's part on: rows in a tree, a scheduler without a model, an end to loops.
+"""What the checks of chapter 11 run a learner's part on: rows in a tree, a scheduler without a model.
 
 No tensor is needed: what is compared are trees and traces.
 """
@@ -6,10 +6,7 @@ No tensor is needed: what is compared are trees and traces.
 from __future__ import annotations
 
 import random
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from astrai.config import SamplingParams
@@ -19,15 +16,12 @@ from astrai.inference.cache.radix_tree import RadixTree, common_prefix_len
 from astrai.inference.cache.slots import Handle, SlotAllocator
 from astrai.inference.request import PrefillChunk, Request, Sampled
 from astrai.inference.scheduler import InferenceScheduler
-from astrai.trace.events import RequestHeld
+from astrai.trace.events import RequestAdmitted, RequestHeld
 from astrai.trace.jsonl import Record
 from astrai.trace.log import EventLog
 
 Ids = tuple[int, ...]
-TREE = RadixTree.__module__
-MOST_LINES = 200_000
 MOST_STEPS = 300
-ENDLESS = "Your code never comes to an end: a loop goes round and round. What changes from one turn to the next?"
 
 
 class Typist:
@@ -45,31 +39,22 @@ class Typist:
         return [Sampled(0) for _ in requests]
 
 
-@contextmanager
-def bounded(thing: Any, sentence: str) -> Iterator[None]:
-    """Raise ``Mistake(sentence)`` inside of a learner's code, or the tree's, when it goes round and round.
+def own(thing: Any, method: str, example: str, given: Sequence[str] = (), instead: str = "") -> None:
+    """Make sure that a learner gave a class, and that ``method``, or one ``instead``, is not only inherited by it.
 
-    Lines are counted, not seconds: a slow machine is no mistake.
+    ``given`` are the classes of the notebook that have the method and are not the learner's work.
     """
-    watched = {"__main__", TREE, getattr(thing, "__module__", None)}
-    left = MOST_LINES
-
-    def count(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal left
-        left -= event == "line"
-        if left < 0:
-            raise Mistake(sentence)
-        return count
-
-    def enter(frame: FrameType, event: str, argument: Any) -> Any:
-        return count if frame.f_globals.get("__name__") in watched else None
-
-    before = sys.gettrace()
-    sys.settrace(enter)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
+    if not isinstance(thing, type):
+        raise Mistake(f"Give the class itself, without brackets: `{example}`.")
+    for name in filter(None, (method, instead)):
+        owner = next((base for base in thing.__mro__ if name in vars(base)), object)
+        is_given = owner is not thing and owner.__name__ in given
+        if owner is not object and not owner.__module__.startswith("astrai.") and not is_given:
+            return
+    if thing.__module__.startswith("astrai."):
+        raise Mistake(f"This {thing.__name__} is AstrAI's own. Give yours: `{example}`.")
+    base = next((base.__name__ for base in thing.__mro__ if method in vars(base)), thing.__base__.__name__)
+    raise Mistake(f"{thing.__name__} has no `{method}` of its own, so {base} answered. Is the name spelled right?")
 
 
 def grown(make_tree: Callable[[], RadixTree], rows: Sequence[Ids]) -> RadixTree:
@@ -119,21 +104,49 @@ def play(
     for number, prompt in enumerate(prompts):
         loop.submit(Request(number, prompt, SamplingParams(max_tokens=3)))
         if not together:
-            _run_to_the_end(loop)
-    _run_to_the_end(loop)
+            _run_to_the_end(loop, log)
+    _run_to_the_end(loop, log)
     return log
 
 
-def _run_to_the_end(loop: InferenceScheduler) -> None:
+def events_of(log: EventLog, *kinds: type) -> list[Any]:
+    """The events of these kinds, in their order."""
+    return [record.event for record in log.records if isinstance(record.event, kinds)]
+
+
+def _run_to_the_end(loop: InferenceScheduler, log: EventLog) -> None:
     last = loop.step_count + MOST_STEPS
     while loop.has_work:
-        loop.step()
+        try:
+            loop.step()
+        except AssertionError as error:
+            _blame_two_rows(log, error)
+            raise
         if loop.step_count > last:
-            stuck = ", ".join(map(str, [*loop.waiting, *loop.running]))
-            raise Mistake(
-                f"After {MOST_STEPS} steps the request(s) {stuck} are still not done. A request may wait only for "
-                f"one that is running: two that wait for each other, or for themselves, wait for ever."
-            )
+            raise Mistake(_why_stuck(loop, log))
+    _blame_two_rows(log)
+
+
+def _why_stuck(loop: InferenceScheduler, log: EventLog) -> str:
+    if not events_of(log, RequestAdmitted, RequestHeld):
+        return (
+            "No request ever gets a row: `_admit` is never reached. While nothing runs there is no leader, so the "
+            "first request must be admitted."
+        )
+    stuck = ", ".join(map(str, [*loop.waiting, *loop.running]))
+    return (
+        f"After {MOST_STEPS} steps the request(s) {stuck} are still not done. A request may wait only for one that is "
+        f"running: two that wait for each other, or for themselves, wait for ever."
+    )
+
+
+def _blame_two_rows(log: EventLog, error: Exception | None = None) -> None:
+    admitted = [event.request_id for event in events_of(log, RequestAdmitted)]
+    twice = next((number for number in admitted if admitted.count(number) > 1), None)
+    if twice is not None:
+        raise Mistake(
+            f"Request {twice} got two rows: `_admit` was called twice for it. Once it is admitted, `place` is done."
+        ) from error
 
 
 def without_holds(log: EventLog) -> list[Record]:
