@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrai.inference.cache.slots import Handle, SlotAllocator, SlotError, slots_in, slots_in
+from astrai.inference.cache.slots import Handle, SlotAllocator, SlotError, slots_in
 
 
 def test_slots_are_handed_out_lowest_first():
