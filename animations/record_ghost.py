@@ -1,24 +1,19 @@
 """The recordings behind ``TheGhostPrefix``: the same three requests on one slot, with the version check and without.
 
 AstrAI looks for a prefix in the moment in which it hands a slot out, so none of its notes can grow old, and it compares
-the version all the same. To show what that is good for, a defect is planted here, and only here: requests look when
-they *arrive*, and carry a note of what they saw. ``CheckedNotes`` compares the version of a note before it believes
-it; ``BelievedNotes`` does not.
+the version all the same. To show what that is good for, a defect is planted here: requests look when they *arrive*, and
+go by a note of what they saw. It is the one that learners meet in chapter 13.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from astrai import GenerationRequest, InferenceEngine, SamplingParams, load
-from astrai.inference.cache.prefix_cache import Placement, PrefixCacheManager
-from astrai.inference.cache.radix_tree import Match
-from astrai.inference.cache.slots import Handle, SlotError
-from astrai.inference.request import Request
-from astrai.inference.scheduler import InferenceScheduler
-from astrai.trace.events import PrefixMatched, SlotReused
+from astrai.course.ghost import BelievedNotes, CheckedNotes, Note, NotesOnArrival
+from astrai.inference.cache.slots import SlotError
 from astrai.trace.log import EventLog
 from astrai.trace.replay import ReplayError, replay
 
@@ -31,60 +26,18 @@ ASKED = {
 LONGEST = 16  # tokens of an answer: its first sentence
 
 
-class Note(NamedTuple):
-    """What a request saw when it arrived: its first ``length`` tokens were in this row, at this version."""
+class TellingNotes(CheckedNotes):
+    """Keeps what the last check said."""
 
-    handle: Handle
-    length: int
-    prompt_ids: tuple[int, ...]
+    refused = ""
 
-
-class NotesOnArrival(InferenceScheduler):
-    """Planted: what a request will find is looked up when it arrives."""
-
-    def __init__(self, *parts: Any, **settings: Any) -> None:
-        super().__init__(*parts, **settings)
-        self.notes: dict[int, Note] = {}
-
-    def _arrive(self, request: Request) -> None:
-        super()._arrive(request)
-        match = self.cache.match(request.prompt_ids)
-        if match.holders:
-            slot = match.holders.bit_length() - 1
-            self.notes[request.request_id] = Note(self.cache.slots.handle(slot), match.length, request.prompt_ids)
-
-    def _admit(self, request: Request, match: Match) -> None:
-        super()._admit(request, self.notes.get(request.request_id, match))  # type: ignore[arg-type]
-
-
-class CheckedNotes(PrefixCacheManager):
-    """Compares the version, and looks again where the note is stale."""
-
-    refused = ""  # what the last check said
-
-    def place(self, request_id: int, match: Match | Note) -> Placement:
-        """As in the package; a note is only believed if its row was not handed out since."""
-        if isinstance(match, Note):
-            try:
-                self.slots.check(match.handle)
-            except SlotError as error:
-                self.refused = str(error)
-            match = self.match(match.prompt_ids)
-        return super().place(request_id, match)
-
-
-class BelievedNotes(PrefixCacheManager):
-    """Planted: a note is believed, whatever has happened since."""
-
-    def place(self, request_id: int, match: Match | Note) -> Placement:
-        """A row that was noted is taken as it is."""
-        if not isinstance(match, Note):
-            return super().place(request_id, match)
-        handle = self.slots.allocate(among=1 << match.handle.slot)
-        found = [PrefixMatched(request_id, match.length, *match.handle)]
-        reused = [SlotReused(*handle, request_id, match.length), *self.tree.cut(handle, 0)]
-        tree = [*self.tree.insert(handle, match.prompt_ids[: match.length]), *self.tree.lock(handle.slot)]
-        return Placement(handle, match.length, None, [*found, *reused, *tree])
+    def trusts(self, note: Note) -> bool:
+        """As it was; if not, the reason is kept."""
+        try:
+            self.slots.check(note.handle)
+        except SlotError as error:
+            self.refused = str(error)
+        return super().trusts(note)
 
 
 def run(**parts: Any) -> tuple[InferenceEngine, dict[str, str]]:
@@ -107,9 +60,9 @@ def _request(text: str) -> GenerationRequest:
 
 def record() -> tuple[EventLog, EventLog, dict[str, Any]]:
     """The run with the check, the one without, and the words of both. Kept as JSON in ``traces/ghost.json``."""
-    checked, right = run(scheduler=NotesOnArrival, prefix_cache=CheckedNotes)
+    checked, right = run(scheduler=NotesOnArrival, prefix_cache=TellingNotes)
     believed, wrong = run(scheduler=NotesOnArrival, prefix_cache=BelievedNotes)
-    note = believed.scheduler.notes[2]
+    note = believed.scheduler.cache.notes[2]
     try:
         replay(believed.trace)
         raise AssertionError("a replay believes the note too")

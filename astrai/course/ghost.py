@@ -1,4 +1,4 @@
-"""Planted defects for the chapter on slot versions: what would happen if the engine trusted what it once saw.
+"""Planted defects for the chapter on slot versions and its film: what if the engine trusted what it once saw.
 
 AstrAI looks for a prefix in the moment in which it hands a slot out, so nothing that it saw can grow old before it is
 used. Here, and only here, something can. ``NotesOnArrival`` has each request look when it arrives and make a note;
@@ -61,7 +61,8 @@ class BelievedNotes(PrefixCacheManager):
         if note is None or not self.trusts(note):
             return super().place(request_id, match)
         handle = self.slots.allocate(among=1 << note.handle.slot)
-        changes: list[Event] = [PrefixMatched(request_id, note.length, *note.handle)]
+        changes = self.tree.use(self.tree.end_node(handle.slot))
+        changes.append(PrefixMatched(request_id, note.length, *note.handle))
         changes.append(SlotReused(*handle, request_id, note.length))
         changes += self.tree.cut(handle, note.length) + self.tree.lock(handle.slot)
         return Placement(handle, note.length, None, changes)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from astrai.course.slot_history import PARTS, Period, slot_history
-from astrai.trace.events import PhaseEnded, PhaseStarted, StepStarted
+from astrai.trace.events import Event, PhaseEnded, PhaseStarted, StepStarted
 from astrai.trace.jsonl import Record
 from astrai.trace.log import EventLog
 from astrai.trace.words import FINE_PRINT, Decode, describe, tokens
@@ -67,10 +67,13 @@ class Frozen:
 class TraceTable:
     """Events as rows of step, phase and words. ``decode`` turns token ids into text.
 
-    ``fine_print`` shows the bookkeeping of the radix tree too.
+    With ``only``, the rows are the events of these kinds; without, all but the fine print, which is the bookkeeping of
+    the radix tree.
     """
 
-    def __init__(self, records: Iterable[Record], decode: Decode | None = None, fine_print: bool = False) -> None:
+    def __init__(
+        self, records: Iterable[Record], decode: Decode | None = None, only: tuple[type[Event], ...] = ()
+    ) -> None:
         show = None if decode is None else lambda token_ids: _quoted(decode(token_ids))
         self.rows: list[tuple[int, str, str]] = []
         phase = ""
@@ -80,7 +83,7 @@ class TraceTable:
                     phase = name
                 case PhaseEnded():
                     phase = ""
-                case event if not isinstance(event, StepStarted) and (fine_print or not isinstance(event, FINE_PRINT)):
+                case event if isinstance(event, only) if only else not isinstance(event, (StepStarted, *FINE_PRINT)):
                     self.rows.append((record.step, phase, describe(event, show)))
 
     def __repr__(self) -> str:

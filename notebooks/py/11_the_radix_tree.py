@@ -400,12 +400,7 @@ check("11.3", MyTree)
 
 # %%
 from astrai.course.stills import TraceTable
-
-
-def events(engine, *names):
-    """What happened of these kinds. The phases tell the table where each event belongs."""
-    names = (*names, "PhaseStarted", "PhaseEnded")
-    return [r for r in engine.trace.records if type(r.event).__name__ in names]
+from astrai.trace import events as e
 
 
 def text_of(token_ids):
@@ -418,8 +413,8 @@ splitting = InferenceEngine(model, tokenizer, num_slots=4, start=False, tree=Tre
 for text in ("a fox", "a kite", "a fox and a boat"):
     run(splitting, [opening(f"Tell me a story about {text}.")], max_tokens=24)
 
-kept = events(splitting, "NodeInserted", "NodeSplit", "NodeMerged")
-display(TraceTable(kept, decode=text_of, fine_print=True))
+changes = (e.NodeInserted, e.NodeSplit, e.NodeMerged)
+display(TraceTable(splitting.trace.records, decode=text_of, only=changes))
 picture.RadixTree(splitting)
 
 # %% [markdown]
@@ -604,14 +599,10 @@ def three_turns(prefix_cache):
 
 
 # %%
-import torch
+from astrai.course.measuring import in_turn
 
-threads = torch.get_num_threads()
-torch.set_num_threads(1)
-repeats = [(three_turns(True), three_turns(False)) for _ in range(10)]
-torch.set_num_threads(threads)
-
-with_cache, without = zip(*repeats)
+both = {"with": partial(three_turns, True), "without": partial(three_turns, False)}
+with_cache, without = in_turn(both, rounds=10).values()
 for number, turn in enumerate(with_cache[0], 1):
     total, hits = sum(r.prompt_tokens for r in turn), sum(r.cached_tokens for r in turn)
     found = f"{hits:>3} of {total:>3} prompt tokens found ({hits / total:.0%})"
@@ -791,8 +782,8 @@ SlotsOverTime(mended.trace)
 # The first two steps of it, as far as the first three requests go:
 
 # %%
-kept = events(mended, "RequestHeld", "RequestAdmitted", "PrefixMatched", "Prefilled")
-TraceTable(r for r in kept if r.step <= 2 and getattr(r.event, "request_id", 0) <= 2)
+first_three = [r for r in mended.trace.records if r.step <= 2 and getattr(r.event, "request_id", 0) <= 2]
+TraceTable(first_three, only=(e.RequestHeld, e.RequestAdmitted, e.PrefixMatched, e.Prefilled))
 
 # %% [markdown]
 # In step 1 one request is admitted, and the others are held. In step 2 they find the rules in slot 0. Had two been

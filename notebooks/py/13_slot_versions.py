@@ -188,9 +188,9 @@ show_source(BelievedNotes.place)
 # the prompt are in it already. And `trusts` says yes to everything.
 #
 # Line by line: `allocate(among=1 << slot)` hands out this one slot. (`among` is a *mask*, a number whose bit *i* stands
-# for slot *i*; `1 << slot` has the one bit of this slot.) `PrefixMatched` and `SlotReused` are lines for the trace.
-# `cut` tells the index of the cache that the row keeps only so many tokens, `lock` that it is in use. The `None` in
-# `Placement` says that nothing must be copied first.
+# for slot *i*; `1 << slot` has the one bit of this slot.) `PrefixMatched` and `SlotReused` are lines for the trace. The
+# index of the cache is told by `use` that this text was wanted just now, by `cut` that the row keeps only so many
+# tokens, and by `lock` that it is in use. The `None` in `Placement` says that nothing must be copied first.
 
 # %%
 predict(
@@ -246,10 +246,19 @@ StaleSlot(
 # The trace, in which the engine writes down what it does, tells the same. This is the step in which Cleo gets the slot.
 
 # %%
-from astrai.course.happened import happened
+from astrai.course.stills import TraceTable
 
 STORY = (e.SlotFreed, e.PrefixMatched, e.SlotReused, e.RequestAdmitted, e.Prefilled)
-happened(haunted, *STORY, request_id=2)
+
+
+def step_of_cleo(engine):
+    """The events of the step in which request 2 got its slot."""
+    records = engine.trace.records
+    (step,) = [r.step for r in records if isinstance(r.event, e.RequestAdmitted) and r.event.request_id == 2]
+    return [record for record in records if record.step == step]
+
+
+TraceTable(step_of_cleo(haunted), only=STORY)
 
 # %% [markdown]
 # Look at the versions, the numbers after the *v*. The slot is freed at version 2, which was Ben's. In the next line
@@ -365,7 +374,7 @@ laid, answers = tell_story(scheduler=NotesOnArrival, prefix_cache=Reader, slots=
 print("Ben reads: ", answers["Ben"])
 print("Cleo reads:", answers["Cleo"])
 
-happened(laid, *STORY, request_id=2)
+TraceTable(step_of_cleo(laid), only=STORY)
 
 # %% [markdown]
 # All but the first. Cleo gets her fox: her note was refused, the cache was asked again, and what it held *now* was
@@ -429,7 +438,7 @@ three_slots.submit(GenerationRequest(messages=messages, sampling=SamplingParams(
 ask(three_slots)  # no further question: step until Ann's second one is answered
 ask(three_slots, FROG)
 
-display(happened(three_slots, e.PrefixMatched, e.SlotAllocated, e.SlotReused, e.PrefixCopied))
+display(TraceTable(three_slots.trace.records, only=(e.PrefixMatched, e.SlotAllocated, e.SlotReused, e.PrefixCopied)))
 SlotMap(three_slots.trace, tokenizer=tokenizer)
 
 # %% [markdown]

@@ -194,15 +194,15 @@ class MisspelledTree(RadixTree):
 
 
 def test_a_tree_without_the_method_is_not_passed_on_the_package_s_own() -> None:
-    assert_refused("11.2", MisspelledTree, "MisspelledTree has no `match_prefix` of its own, so RadixTree answered")
-    assert_refused("11.3", MisspelledTree, "MisspelledTree has no `split` of its own, so RadixTree answered")
+    assert_refused("11.2", MisspelledTree, "MisspelledTree has no `match_prefix` of its own, so RadixTree answers")
+    assert_refused("11.3", MisspelledTree, "MisspelledTree has no `split` of its own, so RadixTree answers")
     assert_refused("11.3", matching(match_token_by_token), "has no `split` of its own")
-    assert_refused("11.2", RadixTree, "is AstrAI's own. Give yours")
+    assert_refused("11.2", RadixTree, "is AstrAI's own: give the class that you wrote")
 
 
 def test_an_instance_or_a_function_in_place_of_the_class_is_named() -> None:
     for thing in (matching(match_token_by_token)(), match_token_by_token):
-        assert_refused("11.2", thing, 'Give the class itself, without brackets: `check("11.2", MatchingTree)`')
+        assert_refused("11.2", thing, "Give the class itself, by its name and without brackets.")
 
 
 def test_a_method_may_stand_in_a_class_below_the_tree() -> None:
@@ -652,9 +652,9 @@ def test_a_wrong_scheduler_is_told_what_is_wrong(function: Callable[[Any, Reques
 
 def test_a_scheduler_without_its_place_is_not_passed_on_another_s() -> None:
     misspelled = type("MyScheduler", (HoldingScheduler,), {"plce": with_the_last_token, "__module__": __name__})
-    assert_refused("11.7", misspelled, "MyScheduler has no `place` of its own, so MatchAtArrival answered")
+    assert_refused("11.7", misspelled, "MyScheduler has no `place` of its own, so MatchAtArrival answers")
     empty = type("MyScheduler", (InferenceScheduler,), {"__module__": __name__})
-    assert_refused("11.7", empty, "MyScheduler has no `place` of its own, so InferenceScheduler answered")
+    assert_refused("11.7", empty, "MyScheduler has no `place` of its own, so InferenceScheduler answers")
 
 
 # --- the chapter ------------------------------------------------------------------------------------------------------

@@ -12,11 +12,9 @@ from astrai.course.catalogue import exercise
 from astrai.course.chapters.ch13_runs import FOX, FROG, ask, model, new_engine
 from astrai.course.checking import judge
 from astrai.course.ghost import BelievedNotes, CheckedNotes, NotesOnArrival, TakesOver
-from astrai.course.happened import happened
 from astrai.course.pages import PAGE, Pages
 from astrai.course.stale_slot import Held, StaleSlot
 from astrai.inference.cache.slots import Handle, SlotAllocator, SlotError
-from astrai.trace.events import RequestAdmitted, SlotFreed
 
 # --- 13.2 -------------------------------------------------------------------------------------------------------------
 
@@ -190,9 +188,9 @@ def test_versions_pass_in_any_style(thing):
         (SaysNothing, "does not say the slot (2) and the version seen (5) and the one of now (6)"),
         (WrongList, "check refuses the handle that renew(1) has just returned"),
         (SameObject, "made anew (`==` compares numbers, `is` asks for the same object)"),
-        (Misspelt, "Misspelt has no `check` of its own: is its name misspelt?"),
+        (Misspelt, "Misspelt has no `check` of its own, so SlotAllocator answers"),
         (NothingWritten, "NothingWritten has no `renew` of its own"),
-        (SlotAllocator, "SlotAllocator has no `renew` of its own"),
+        (SlotAllocator, "This SlotAllocator is AstrAI's own"),
     ],
 )
 def test_wrong_versions_are_told_what_is_wrong(thing, words):
@@ -305,7 +303,11 @@ class EndlessReader(BelievedNotes):
             self.looked = note
 
 
-@pytest.mark.parametrize("thing", [CheckedNotes, Compares, ElseBranch])
+class AsInThePackage(BelievedNotes):
+    trusts = CheckedNotes.trusts
+
+
+@pytest.mark.parametrize("thing", [AsInThePackage, Compares, ElseBranch])
 def test_readers_of_notes_pass_in_any_style(thing):
     assert judge(exercise("13.3"), thing).passed
 
@@ -313,8 +315,8 @@ def test_readers_of_notes_pass_in_any_style(thing):
 @pytest.mark.parametrize(
     ("thing", "words"),
     [
-        (BelievedNotes, "BelievedNotes has no `trusts` of its own"),
-        (MisspeltTrust, "MisspeltTrust has no `trusts` of its own: is its name misspelt?"),
+        (BelievedNotes, "This BelievedNotes is AstrAI's own"),
+        (MisspeltTrust, "MisspeltTrust has no `trusts` of its own, so BelievedNotes answers"),
         (Always, "of a row that was handed out again, and is in use is True and should be False"),
         (AsText, "returns the text 'True', which counts as true: return `True` or `False`, without quotes"),
         (EndlessReader, "Your code does not come to an end"),
@@ -452,8 +454,8 @@ def test_rows_that_change_hands_pass_in_any_style(thing):
 @pytest.mark.parametrize(
     ("thing", "words"),
     [
-        (TakesOver, "TakesOver has no `take_over` of its own"),
-        (MisspeltTakeOver, "MisspeltTakeOver has no `take_over` of its own: is its name misspelt?"),
+        (TakesOver, "This TakesOver is AstrAI's own"),
+        (MisspeltTakeOver, "MisspeltTakeOver has no `take_over` of its own, so TakesOver answers"),
         (Unchanged, "leaves slot 1 at version 1"),
         (Nested, "The list of changes holds a list: return the list that `cut` returned, as it is."),
         (Swapped, "in the wrong order: the handle comes first"),
@@ -556,18 +558,6 @@ def test_poison_is_read_only_where_less_was_written_than_the_note_promised(says)
     length = engine.scheduler.cache.notes[2].length
     read = engine.kv_cache.k_cache[:, 0, :, :length]
     assert bool((read.abs() > 1000).any()) == (written < length) == (says != FROG)
-
-
-def test_a_table_of_what_happened_holds_what_was_asked_for():
-    engine = new_engine()
-    ask(engine, FOX)
-    ask(engine, FROG)
-    table = repr(happened(engine, SlotFreed))
-    assert table.count("27 tokens stay in the cache") == 2 and len(table.splitlines()) == 2
-    only = repr(happened(engine, SlotFreed, RequestAdmitted, request_id=1))
-    assert "request 1: owns slot 0 v2" in only and "request 0" not in only and "stay in the cache" not in only
-    with pytest.raises(ValueError, match="request 2 has got no slot in this run"):
-        happened(engine, request_id=2)
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------

@@ -134,10 +134,15 @@ def test_the_table_tells_events_in_order_and_escapes_text() -> None:
     assert "&lt;|user|&gt;" in table._repr_html_() and "<|user|>" not in table._repr_html_()
 
 
-def test_fine_print_is_shown_on_request() -> None:
+def test_only_the_kinds_of_events_that_are_asked_for_are_shown_fine_print_too_and_in_their_phases() -> None:
     log = EventLog(num_slots=1)
-    log.emit(e.PathLocked(0))
-    assert [len(TraceTable(log.records, fine_print=fine).rows) for fine in (False, True)] == [0, 1]
+    for event in (e.StepStarted(1), e.PhaseStarted("refill"), e.SlotAllocated(0, 1, 7), e.PathLocked(0)):
+        log.emit(event)
+    assert [words for _, _, words in TraceTable(log.records).rows] == [
+        "slot 0 v1: handed to request 7, to be written from its start"
+    ]
+    assert [row[:2] for row in TraceTable(log.records, only=(e.PathLocked,)).rows] == [(1, "refill")]
+    assert TraceTable(log.records, only=(e.PathUnlocked,)).rows == []
 
 
 def test_the_map_of_the_layers_is_a_picture_with_a_description() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from astrai.course.measuring import in_turn
 
 if TYPE_CHECKING:
     from astrai.inference.engine import GenerationResult, InferenceEngine
@@ -45,15 +48,8 @@ def first_token_ms(engines: Sequence[InferenceEngine], prompt_ids: Sequence[int]
 
     The engines, which are stepped by hand, are asked in turn, on one thread: what disturbs one disturbs the other.
     """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # steadier times
-    try:
-        _, *timed = [[_ttft(engine, prompt_ids) for engine in engines] for _ in range(rounds + 1)]
-    finally:
-        torch.set_num_threads(threads)
-    return [1000 * min(times) for times in zip(*timed, strict=True)]
+    asked = {number: partial(_ttft, engine, prompt_ids) for number, engine in enumerate(engines)}
+    return [1000 * min(times[1:]) for times in in_turn(asked, rounds + 1).values()]
 
 
 def _ttft(engine: InferenceEngine, prompt_ids: Sequence[int]) -> float:

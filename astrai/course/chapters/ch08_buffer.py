@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from astrai.course.chapters.ch08_hugging_face import like_hugging_face
+from astrai.course.handed_in import own_class
 from astrai.course.mistakes import Mistake, same
 
 if TYPE_CHECKING:
@@ -29,8 +30,7 @@ def buffer(MyKVCache: Any) -> None:
     """Their ``write`` and ``read``: one token, then many at random, then the bundled model."""
     from astrai.inference.cache.kv_cache import KVCache
 
-    if not (isinstance(MyKVCache, type) and issubclass(MyKVCache, KVCache)):
-        raise Mistake("Give the class itself, not what it makes: `check('08.2', MyKVCache)`.", actual=MyKVCache)
+    own_class(MyKVCache, "write", "read", base=KVCache, begin="TokenByToken")
     _one_token(_small(MyKVCache))
     _twice(_small(MyKVCache))
     _views(_small(MyKVCache))

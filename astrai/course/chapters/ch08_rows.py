@@ -7,10 +7,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from astrai.course.chapters.ch08_runs import small_run
+from astrai.course.handed_in import own_class
 from astrai.course.mistakes import Mistake
 from astrai.course.parting import same_trace
 from astrai.inference.cache.slots import SlotAllocator
 
+GIVEN = ("AskingCache", "LowestFree", "BlankThenOldest")  # in the notebook
 Choose = Callable[[int, int, int, list[int]], Any]
 
 
@@ -27,8 +29,7 @@ def chooser(MyCache: Any) -> None:
     """Their choice of a row: rule by rule, at random against a sort, and in an engine."""
     from astrai.inference.cache.prefix_cache import PrefixCacheManager
 
-    if not (isinstance(MyCache, type) and issubclass(MyCache, PrefixCacheManager)):
-        raise Mistake("Give the class itself, not what it makes: `check('08.6', MyCache)`.", actual=MyCache)
+    own_class(MyCache, "choose_row", base=PrefixCacheManager, begin="AskingCache", given=GIVEN)
     choose = _made(MyCache).choose_row
     _blank_first(choose)
     _held_twice_next(choose)

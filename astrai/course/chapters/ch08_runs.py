@@ -1,33 +1,17 @@
-"""What the checks of chapter 08 share: a small run of the engine."""
+"""What the checks of chapter 08 share: a small run of the engine's scheduler and cache, on a learner's parts."""
 
 from __future__ import annotations
 
 from typing import Any
 
-TURNS = ((1, 2, 3), (1, 2, 3, 5, 5, 5), (4,), (6, 7), (1, 2, 3, 5, 6), (8, 9), (4, 4))  # prompts of the small run
+from astrai.course.cards import Card, play
+from astrai.inference.scheduler import InferenceScheduler
+from astrai.trace.log import EventLog
+
+PROMPTS = ((1, 2, 3), (1, 2, 3, 5, 5, 5), (4,), (6, 7), (1, 2, 3, 5, 6), (8, 9), (4, 4))
+CARDS = [Card(prompt, tokens=3, step=1 + 8 * (number // 2)) for number, prompt in enumerate(PROMPTS)]
 
 
-def small_run(**parts: Any) -> Any:
-    """The trace of a few short chats on three rows of a tiny random model, two of them always at once."""
-    from astrai.config import ModelConfig, SamplingParams
-    from astrai.inference.engine import GenerationRequest, InferenceEngine
-    from astrai.model.transformer import Transformer
-
-    config = ModelConfig(
-        vocab_size=16,
-        hidden_size=8,
-        num_layers=1,
-        num_heads=2,
-        num_kv_heads=1,
-        head_dim=4,
-        intermediate_size=8,
-        max_seq_len=32,
-    )
-    engine = InferenceEngine(Transformer.random(config, seed=8), num_slots=3, start=False, **parts)
-    for number, prompt in enumerate(TURNS):
-        engine.submit(GenerationRequest(prompt=list(prompt), sampling=SamplingParams(max_tokens=3)))
-        while number % 2 and engine.scheduler.has_work:
-            engine.scheduler.step()
-    while engine.scheduler.has_work:
-        engine.scheduler.step()
-    return engine.trace
+def small_run(**parts: Any) -> EventLog:
+    """A few short chats on three rows, two of them at once, then the next two."""
+    return play(InferenceScheduler, CARDS, 3, **parts)

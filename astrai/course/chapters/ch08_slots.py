@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from astrai.course.chapters.ch08_runs import small_run
+from astrai.course.handed_in import own_class
 from astrai.course.mistakes import Mistake, must_refuse, same
 from astrai.course.parting import same_trace
 from astrai.inference.cache.slots import Handle, SlotAllocator, SlotError, slots_in
@@ -13,8 +14,7 @@ from astrai.inference.cache.slots import Handle, SlotAllocator, SlotError, slots
 
 def allocator(MyAllocator: Any) -> None:
     """Their allocator: by hand, refusals, at random against a set of rows, and in an engine."""
-    if not isinstance(MyAllocator, type):
-        raise Mistake("Give the class itself, not what it makes: `check('08.4', MyAllocator)`.", actual=MyAllocator)
+    own_class(MyAllocator, "allocate", "free")
     _new(MyAllocator(4))
     _place_of_a_bit(MyAllocator(8))
     _hands_out(MyAllocator(4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from astrai.course.chapters.ch10_cards import Card, Kind, Run, Table, card, play
+from astrai.course.cards import Card, Kind, Run, Table, card, play
 from astrai.course.chapters.ch10_yours import run_phase, with_own
 from astrai.course.mistakes import Mistake
 from astrai.inference.request import Request

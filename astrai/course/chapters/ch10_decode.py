@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from astrai.course.chapters.ch10_cards import Kind, Run, Table, card, play
+from astrai.course.cards import Kind, Run, Table, card, play
 from astrai.course.chapters.ch10_yours import in_words, with_own
 from astrai.course.mistakes import Mistake
 from astrai.inference.request import Request

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from astrai.course.measuring import in_turn
 from astrai.trace.events import FirstTokenSampled, TokensDecoded
 from astrai.trace.log import EventLog
 
 
 def fastest(actions: Mapping[str, Callable[[], Sequence[float]]], rounds: int = 3) -> dict[str, list[float]]:
-    """Of each number that an action returns, the smallest in ``rounds``. It must return equally many each time.
-
-    The actions take turns, so that whatever else the machine does meets all of them. Tensors are computed on one
-    thread meanwhile.
+    """Of each number that an action returns, the smallest in ``rounds``, done in turn. It must return equally many each
+    time.
 
     Example:
         >>> fastest({"a": lambda: [3.0, 4.0], "b": lambda: [1.0]}, rounds=2)
         {'a': [3.0, 4.0], 'b': [1.0]}
     """
-    import torch
-
-    found: dict[str, list[Sequence[float]]] = {name: [] for name in actions}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(rounds):
-            for name, action in actions.items():
-                found[name].append(action())
-    finally:
-        torch.set_num_threads(threads)
-    return {name: [min(times) for times in zip(*runs, strict=True)] for name, runs in found.items()}
+    return {name: [min(times) for times in zip(*runs, strict=True)] for name, runs in in_turn(actions, rounds).items()}
 
 
 def longest_wait(log: EventLog) -> int:

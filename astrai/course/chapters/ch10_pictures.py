@@ -5,11 +5,10 @@ from __future__ import annotations
 from itertools import groupby
 
 from astrai.course.charts import Chart
+from astrai.course.stills import HATCH
 from astrai.trace.events import Prefilled, StepStarted, TokensDecoded
 from astrai.trace.log import EventLog
 from astrai.widgets.palette import Role, roles
-
-HATCH = (0, 0, 0, 0.35)
 
 
 class TokensPerStep:

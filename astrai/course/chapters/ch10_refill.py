@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from astrai.course.chapters.ch10_cards import Card, Kind, Run, Table, card, play, shared_len
+from astrai.course.cards import Card, Kind, Run, Table, card, play, shared_len
 from astrai.course.chapters.ch10_yours import run_phase, with_own
 from astrai.course.mistakes import Mistake
 from astrai.course.parting import same_trace

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from astrai.course.chapters.ch10_cards import Kind, Table
+from astrai.course.cards import Kind, Table
 from astrai.course.chapters.ch10_scheduler import PlainScheduler
+from astrai.course.handed_in import own_class
 from astrai.course.mistakes import Mistake
 from astrai.inference.scheduler import InferenceScheduler
 from astrai.trace.events import Event, PhaseEnded, PhaseStarted
@@ -70,19 +71,7 @@ def with_own(method: str, kind: Any) -> Kind:
     Raises:
         Mistake: it is no scheduler, or has no such method of its own.
     """
-    if not isinstance(kind, type):
-        raise Mistake("Hand in your class itself, by its name and without parentheses.", actual=kind)
-    name = kind.__name__
-    if not issubclass(kind, PlainScheduler):
-        raise Mistake(f"{name} is no PlainScheduler: begin with `class {name}(PlainScheduler):`.")
-    owner = next(base for base in kind.__mro__ if method in vars(base))
-    if owner in (PlainScheduler, InferenceScheduler):
-        there = ", ".join(key for key, value in vars(kind).items() if callable(value)) or "none"
-        raise Mistake(
-            f"{name} has no method `{method}` of its own, so the package's would run: is the name spelled right, and "
-            f"does it stand indented in the class?",
-            rows=[("its own methods", there)],
-        )
+    own_class(kind, method, base=PlainScheduler)
 
     def refuse(self: Any) -> NoReturn:
         raise Mistake(f"Your {method} hands the work on to the package's (`super().{method}`): write it yourself.")
@@ -90,7 +79,7 @@ def with_own(method: str, kind: Any) -> Kind:
     package_method = "_plan_groups" if method == "plan_groups" else method
     # NOTE: in the order of base classes the guard stands just before the package's scheduler: super() meets it there.
     guard = type("Guard", (InferenceScheduler,), {package_method: refuse})
-    return type(name, (kind, guard), {})
+    return type(kind.__name__, (kind, guard), {})
 
 
 @contextmanager

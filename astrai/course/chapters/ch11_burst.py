@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from astrai.course.chapters.ch11_runs import Ids, events_of, own, play, without_holds
+from astrai.course.chapters.ch11_runs import Ids, events_of, play, without_holds
+from astrai.course.handed_in import own_class
 from astrai.course.mistakes import Mistake
 from astrai.course.parting import same_trace
 from astrai.inference.scheduler import InferenceScheduler
@@ -19,7 +20,7 @@ BURST = [(*SHARED, 10 + number, 20) for number in range(8)]
 
 def place(scheduler: Scheduler) -> None:
     """A scheduler admits and holds as the package's does."""
-    own(scheduler, "place", 'check("11.7", MyScheduler)', GIVEN, instead="refill")
+    own_class(scheduler, "place", given=GIVEN, instead="refill")
     _nothing_twice(scheduler)
     _nobody_waits_for_nothing(scheduler)
     _the_last_token(scheduler)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from astrai.course.chapters.ch11_runs import Ids, example, grown, holders, longest, own, play, random_ids
+from astrai.course.chapters.ch11_runs import Ids, example, grown, holders, longest, play, random_ids
+from astrai.course.handed_in import own_class
 from astrai.course.mistakes import Mistake
 from astrai.course.parting import same_trace
 from astrai.inference.cache.radix_tree import Match, RadixNode, RadixTree, common_prefix_len
@@ -27,7 +28,7 @@ PROMPTS: tuple[Ids, ...] = (
 
 def match_prefix(tree_class: type[RadixTree]) -> None:
     """A tree class finds what brute force finds, changes nothing, and an engine runs on it as on the package's."""
-    own(tree_class, "match_prefix", 'check("11.2", MatchingTree)')
+    own_class(tree_class, "match_prefix")
     tree = grown(tree_class, ROWS)
     before = _fields(tree)
     found = [_match(tree, prompt) for prompt in PROMPTS]

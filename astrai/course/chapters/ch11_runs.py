@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from astrai.config import SamplingParams
+from astrai.course.cards import Card, Table
 from astrai.course.mistakes import Mistake
-from astrai.inference.cache.prefix_cache import PrefixCacheManager
 from astrai.inference.cache.radix_tree import RadixTree, common_prefix_len
-from astrai.inference.cache.slots import Handle, SlotAllocator
-from astrai.inference.request import PrefillChunk, Request, Sampled
+from astrai.inference.cache.slots import Handle
+from astrai.inference.request import Request
 from astrai.inference.scheduler import InferenceScheduler
 from astrai.trace.events import RequestAdmitted, RequestHeld
 from astrai.trace.jsonl import Record
@@ -22,39 +22,6 @@ from astrai.trace.log import EventLog
 
 Ids = tuple[int, ...]
 MOST_STEPS = 300
-
-
-class Typist:
-    """A runner that writes nothing and always samples token 0."""
-
-    def copy(self, copies: Sequence[Any]) -> None:
-        """Nothing to do: there are no rows."""
-
-    def prefill(self, chunks: Sequence[PrefillChunk]) -> list[Sampled | None]:
-        """A first token where a prompt is complete."""
-        return [Sampled(0) if chunk.end == chunk.request.prompt_len else None for chunk in chunks]
-
-    def decode(self, requests: Sequence[Request]) -> list[Sampled]:
-        """A token for each."""
-        return [Sampled(0) for _ in requests]
-
-
-def own(thing: Any, method: str, example: str, given: Sequence[str] = (), instead: str = "") -> None:
-    """Make sure that a learner gave a class, and that ``method``, or one ``instead``, is not only inherited by it.
-
-    ``given`` are the classes of the notebook that have the method and are not the learner's work.
-    """
-    if not isinstance(thing, type):
-        raise Mistake(f"Give the class itself, without brackets: `{example}`.")
-    for name in filter(None, (method, instead)):
-        owner = next((base for base in thing.__mro__ if name in vars(base)), object)
-        is_given = owner is not thing and owner.__name__ in given
-        if owner is not object and not owner.__module__.startswith("astrai.") and not is_given:
-            return
-    if thing.__module__.startswith("astrai."):
-        raise Mistake(f"This {thing.__name__} is AstrAI's own. Give yours: `{example}`.")
-    base = next((base.__name__ for base in thing.__mro__ if method in vars(base)), thing.__base__.__name__)
-    raise Mistake(f"{thing.__name__} has no `{method}` of its own, so {base} answered. Is the name spelled right?")
 
 
 def grown(make_tree: Callable[[], RadixTree], rows: Sequence[Ids]) -> RadixTree:
@@ -98,9 +65,8 @@ def play(
     Raises:
         Mistake: requests are left that never run.
     """
-    log = EventLog(num_slots)
-    cache = PrefixCacheManager(SlotAllocator(num_slots), tree())
-    loop = scheduler(Typist(), cache, max_seq_len=64, emit=log.emit, **settings)
+    table = Table(scheduler, [Card(prompt, tokens=3) for prompt in prompts], num_slots, tree=tree, **settings)
+    loop, log = table.scheduler, table.log
     for number, prompt in enumerate(prompts):
         loop.submit(Request(number, prompt, SamplingParams(max_tokens=3)))
         if not together:

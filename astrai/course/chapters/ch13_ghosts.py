@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from astrai.course.chapters.ch13_runs import FOX, FROG, ask, new_engine, told
-from astrai.course.chapters.ch13_versions import has_its_own
+from astrai.course.handed_in import own_class
 from astrai.course.mistakes import Mistake, same
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ HELD = (1, 2, 3, 4, 5)  # tokens in a row
 
 def notes(MyNotes: Callable[..., Any]) -> None:
     """``trusts`` on notes of every age, then the story."""
-    from astrai.course.ghost import BelievedNotes, Note
+    from astrai.course.ghost import Note
     from astrai.inference.cache.radix_tree import RadixTree
     from astrai.inference.cache.slots import SlotAllocator
 
+    own_class(MyNotes, "trusts")
     slots = SlotAllocator(2)
     reader = MyNotes(slots, RadixTree())
-    has_its_own(reader, BelievedNotes, "trusts")
     handle = slots.allocate()
     note = Note(handle, 3)
     _trusts(reader, note, True, "of a row that has not changed hands, and is in use")
@@ -88,15 +88,14 @@ def _told_with(reader: Callable[..., Any]) -> EventLog:
 
 def takes_over(Mended: Callable[..., Any]) -> None:
     """``take_over`` on the second of three free rows, then four questions on one row."""
-    from astrai.course.ghost import TakesOver
     from astrai.course.parting import same_trace
     from astrai.inference.cache.prefix_cache import PrefixCacheManager
     from astrai.inference.cache.radix_tree import RadixTree
     from astrai.inference.cache.slots import SlotAllocator
 
+    own_class(Mended, "take_over")
     slots, tree = SlotAllocator(3), RadixTree()
     mended = Mended(slots, tree)
-    has_its_own(mended, TakesOver, "take_over")
     other = mended.place(0, mended.match((6, 7))).handle
     before = mended.place(1, mended.match(HELD)).handle
     mended.release(other, (6, 7))

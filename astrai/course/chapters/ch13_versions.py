@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from astrai.course.handed_in import own_class
 from astrai.course.mistakes import Mistake, must_refuse, same
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ HAND_OUTS = 300  # more than a counter of eight bits can tell apart
 
 def versions(MyVersions: Callable[[int], SlotAllocator]) -> None:
     """``renew`` and ``check``, alone, then below the prefix cache of an engine."""
-    from astrai.inference.cache.slots import Handle, SlotAllocator
+    from astrai.inference.cache.slots import Handle
 
+    own_class(MyVersions, "renew", "check")
     slots = MyVersions(3)
-    has_its_own(slots, SlotAllocator, "renew", "check")
     untouched = slots.handle(0)
     first = _renewed(slots, 1)
     _accepts(slots, first, "the handle that renew(1) has just returned")
@@ -51,13 +52,6 @@ def versions(MyVersions: Callable[[int], SlotAllocator]) -> None:
     _refuses(slots, first, f"that was good {HAND_OUTS - 1} hand-outs ago")
     _names_what_it_saw(slots)
     _at_work(MyVersions)
-
-
-def has_its_own(thing: Any, base: type, *names: str) -> None:
-    """The learner wrote these methods: what ``base`` has would pass, or fail, in their place."""
-    for name in names:
-        if getattr(type(thing), name, None) in (None, getattr(base, name)):
-            raise Mistake(f"{type(thing).__name__} has no `{name}` of its own: is its name misspelt?")
 
 
 def _renewed(slots: SlotAllocator, slot: int) -> Handle:

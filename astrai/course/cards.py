@@ -1,6 +1,4 @@
-"""Small runs on cards for the checks of chapter 10: the real scheduler and cache, and a model that reads its answers
-off the cards.
-"""
+"""Small runs on cards, for checks: the real scheduler and cache, and a model that reads its answers off the cards."""
 
 from __future__ import annotations
 
@@ -12,8 +10,8 @@ from typing import Any
 from astrai.config import SamplingParams
 from astrai.course.mistakes import Mistake
 from astrai.inference.cache.prefix_cache import PrefixCacheManager
-from astrai.inference.cache.radix_tree import RadixTree
-from astrai.inference.cache.slots import SlotAllocator
+from astrai.inference.cache.radix_tree import PrefixTree, RadixTree
+from astrai.inference.cache.slots import SlotAllocator, Slots
 from astrai.inference.request import PrefillChunk, Request, Sampled
 from astrai.inference.scheduler import InferenceScheduler
 from astrai.trace.events import PrefixCopied
@@ -64,14 +62,17 @@ class CardRunner:
 
 
 class Table:
-    """A scheduler at work on cards, one phase after the other."""
+    """A scheduler at work on cards, one phase after the other. Its parts can be a learner's, as an engine's can."""
 
     def __init__(
         self,
         kind: Kind,
         cards: Sequence[Card],
         num_slots: int,
-        max_running: int | None = None,
+        *,
+        slots: Callable[[int], Slots] = SlotAllocator,
+        tree: Callable[[], PrefixTree] = RadixTree,
+        prefix_cache: Callable[..., PrefixCacheManager] = PrefixCacheManager,
         max_seq_len: int = 64,
         **settings: Any,
     ) -> None:
@@ -79,9 +80,8 @@ class Table:
         self.log = EventLog(num_slots)
         self.scheduler = kind(
             CardRunner(cards),
-            PrefixCacheManager(SlotAllocator(num_slots), RadixTree()),
+            prefix_cache(slots(num_slots), tree()),
             max_seq_len=max_seq_len,
-            max_running=max_running,
             eos_ids=(EOS,),
             emit=self.log.emit,
             **settings,
@@ -95,7 +95,7 @@ class Table:
         """
         scheduler = self.scheduler
         last = max(max(card.step, card.cancelled or 0) for card in self.cards)
-        for step in range(1, MOST_STEPS + 1):
+        for step in range(1, last + MOST_STEPS):
             for number, card in enumerate(self.cards):
                 if card.step == step:
                     scheduler.submit(Request(number, card.prompt, SamplingParams(max_tokens=50)))
@@ -105,8 +105,8 @@ class Table:
             yield scheduler
             if step >= last and not scheduler.has_work:
                 return
-        left = f"waiting: {list(scheduler.waiting)}, running: {list(scheduler.running)}"
-        raise Mistake(f"After {MOST_STEPS} steps there are still requests that have not ended ({left}).")
+        steps, left = scheduler.step_count, f"waiting: {list(scheduler.waiting)}, running: {list(scheduler.running)}"
+        raise Mistake(f"After {steps} steps there are still requests that have not ended ({left}).")
 
 
 def play(kind: Kind, cards: Sequence[Card], num_slots: int, **settings: Any) -> EventLog:
