@@ -31,7 +31,7 @@ lab: $(VENV)/.astrai-lab ## set up, then open the course in JupyterLab on a work
 	$(BIN)/python -m astrai lab $(LAB_ARGS)
 
 test: $(VENV)/.astrai-test lint ## set up, then run ruff, import-linter and the whole test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(TEST_ARGS)
 
 lint: $(VENV)/.astrai-test ## ruff and the rules of who may import whom
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ HINTS = ("a", "b", "c")
 
 def learner(code: str, name: str) -> Any:
     """What a cell of a notebook defines: its module is __main__, its lines are known to linecache."""
-    file = f"/tmp/ipykernel_1/{abs(hash(code))}.py"
+    file = f"a cell of a notebook, {hash(code)}"
     linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
     names: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(code, file, "exec"), names)

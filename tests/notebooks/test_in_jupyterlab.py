@@ -42,22 +42,6 @@ def wait_for_step(page: Any, at_least: int) -> None:
     page.wait_for_function("least => +document.querySelector('.dashboard')?.dataset.step >= least", arg=at_least)
 
 
-def test_notebook_00_runs_top_to_bottom_in_jupyterlab(lab: Lab, page: Any) -> None:
-    open_notebook(page, lab, "00_start_here.ipynb")
-    run_all(page)
-    assert failures(page) == []
-    seen = page.evaluate("""() => ({
-        pictures: [...document.querySelectorAll('.jp-OutputArea-output img')].map(i => i.naturalWidth),
-        tables: document.querySelectorAll('.jp-OutputArea-output table').length,
-        dashboards: document.querySelectorAll('.dashboard canvas').length,
-        text: document.querySelector('.jp-Notebook').textContent,
-    })""")
-    assert len(seen["pictures"]) >= 3 and min(seen["pictures"]) > 600
-    assert seen["tables"] >= 2
-    assert seen["dashboards"] >= 4
-    assert "found in the cache" in seen["text"]
-
-
 def test_the_map_of_notebook_00_opens_a_chapter(lab: Lab, page: Any) -> None:
     chapter = next(path.name for path in sorted(lab.folder.glob("*.ipynb"), reverse=True))
     open_notebook(page, lab, lab.write("map", "from astrai.course.contents import course_map\ncourse_map()"))

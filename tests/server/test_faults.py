@@ -18,6 +18,7 @@ from astrai.tokenizer import Tokenizer
 from benchmarks.http_load import Client, Solo, prompts, solos
 from benchmarks.sse import Answer, Ask, ask_all_now
 from tests.server.health import checkups
+from tests.server.logs import listening
 from tests.server.waiting import until
 
 LONG = 48  # tokens
@@ -122,13 +123,8 @@ class RaisingHandler(logging.Handler):
 
 @pytest.fixture
 def raising_log() -> Iterator[None]:
-    log, handler = logging.getLogger("astrai.server"), RaisingHandler()
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    yield
-    log.removeHandler(handler)
-    log.setLevel(level)
+    with listening(RaisingHandler()):
+        yield
 
 
 @pytest.mark.usefixtures("raising_log")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-
-import pytest
 
 import astrai
 from astrai.inference.engine import InferenceEngine
 from astrai.inference.server.app import create_app
 from astrai.inference.server.config import ServerConfig
 from astrai.inference.server.listening import Server, bind, url_of
+from tests.server.logs import listening
 
 
 class Witness(logging.Handler):
@@ -29,20 +27,9 @@ class Witness(logging.Handler):
         self.server.should_exit = True
 
 
-@pytest.fixture
-def witness() -> Iterator[Witness]:
-    log, handler = logging.getLogger("astrai.server"), Witness()
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    yield handler
-    log.removeHandler(handler)
-    log.setLevel(level)
-
-
-def test_who_reads_that_the_server_is_ready_is_served_at_once(witness: Witness) -> None:
-    engine = InferenceEngine(*astrai.load("tiny"), num_slots=1)
-    with engine, bind("127.0.0.1", 0) as sock:
+def test_who_reads_that_the_server_is_ready_is_served_at_once() -> None:
+    engine, witness = InferenceEngine(*astrai.load("tiny"), num_slots=1), Witness()
+    with engine, bind("127.0.0.1", 0) as sock, listening(witness):
         app = create_app(None, ServerConfig(model_name="tiny"))
         witness.server = server = Server(app, grace=1.0, write_timeout=1.0, load=lambda: engine)
         url = url_of(sock)
