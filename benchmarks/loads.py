@@ -28,20 +28,24 @@ MODEL_S = ModelConfig(
 
 
 def mixed(
-    count: int, prompt_len: tuple[int, int] = (64, 256), output_len: tuple[int, int] = (64, 128), seed: int = 1
+    count: int,
+    prompt_len: tuple[int, int] = (64, 256),
+    output_len: tuple[int, int] = (64, 128),
+    seed: int = 1,
+    vocab: int = MODEL_S.vocab_size,
 ) -> list[GenerationRequest]:
     """Requests of lengths between these bounds, both included, that share nothing."""
     rng = random.Random(seed)
-    return [request(_ids(rng, rng.randint(*prompt_len)), rng.randint(*output_len)) for _ in range(count)]
+    return [request(_ids(rng, rng.randint(*prompt_len), vocab), rng.randint(*output_len)) for _ in range(count)]
 
 
 def with_shared_prefix(
-    count: int, shared_len: int, own_len: int, output_len: int, seed: int = 2
+    count: int, shared_len: int, own_len: int, output_len: int, seed: int = 2, vocab: int = MODEL_S.vocab_size
 ) -> list[GenerationRequest]:
     """Requests whose prompts begin with the same tokens."""
     rng = random.Random(seed)
-    prefix = _ids(rng, shared_len)
-    return [request(prefix + _ids(rng, own_len), output_len) for _ in range(count)]
+    prefix = _ids(rng, shared_len, vocab)
+    return [request(prefix + _ids(rng, own_len, vocab), output_len) for _ in range(count)]
 
 
 def request(prompt_ids: Sequence[int], output_len: int) -> GenerationRequest:
@@ -49,8 +53,8 @@ def request(prompt_ids: Sequence[int], output_len: int) -> GenerationRequest:
     return GenerationRequest(prompt_ids, sampling=SamplingParams(max_tokens=output_len, ignore_eos=True))
 
 
-def _ids(rng: random.Random, count: int) -> list[int]:
-    return [rng.randrange(MODEL_S.vocab_size) for _ in range(count)]
+def _ids(rng: random.Random, count: int, vocab: int) -> list[int]:
+    return [rng.randrange(vocab) for _ in range(count)]
 
 
 def serve(

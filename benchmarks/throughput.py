@@ -1,207 +1,131 @@
-"""Tokens per second on the CPU, one thread, float32: the engine against Hugging Face, and with a shared prefix.
+"""Output tokens per second: the engine, its peers and the machine's own ceiling, in one run on the same weights.
 
-Two questions. Is continuous batching at least as fast as a padded ``generate`` on requests of mixed lengths? And of
-the time that a shared prefix should save, going by what prefill and decode cost, how much is really saved?
+Written to ``results/throughput-SIZE-DEVICE.json``; ``docs/performance.md`` is drawn from these files.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import transformers
 
-from astrai.config import EngineConfig
-from astrai.inference.engine import GenerationRequest, GenerationResult, InferenceEngine
+from astrai.config import ModelConfig
 from astrai.model.transformer import Transformer
-from benchmarks import hugging_face
-from benchmarks.loads import MODEL_S, mixed, serve, with_shared_prefix
-from benchmarks.measure import Seconds, Spread, in_turn, ratios, save, timed
+from benchmarks.ceiling import Machine, ceiling, measure_machine
+from benchmarks.contenders import Contender, contenders
+from benchmarks.hugging_face import TIE, disagreements
+from benchmarks.measure import Seconds, Spread, in_turn, ratios, save
+from benchmarks.workloads import Workload, first_of, sizes, workloads
+
+OURS = "astrai"
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How large a load is."""
-
-    requests: int = 32
-    batch: int = 16
-    prompt_len: tuple[int, int] = (64, 256)
-    output_len: tuple[int, int] = (64, 128)
-    shared_len: int = 384
-    own_len: int = 32
-    shared_output_len: int = 32
-
-    def shared_load(self, seed: int) -> list[GenerationRequest]:
-        """Requests with a common prefix."""
-        return with_shared_prefix(self.requests, self.shared_len, self.own_len, self.shared_output_len, seed)
-
-
-QUICK = Sizes(8, 4, (16, 32), (8, 16), 96, 16, 8)
-
-
-class Costs(NamedTuple):
-    """CPU seconds for one prompt token, and for one output token in a full batch."""
-
-    prefill: float
-    decode: float
-
-
-# --- against Hugging Face ---------------------------------------------------------------------------------------------
-
-
-def compare_mixed(model: Transformer, sizes: Sizes, repeats: int) -> dict[str, Any]:
-    """Ours and Hugging Face in turn on requests of mixed lengths; the tokens are compared too."""
-    requests = mixed(sizes.requests, sizes.prompt_len, sizes.output_len)
-    rival = hugging_face.llama(model)
-    runs = in_turn(
-        repeats,
-        {
-            "astrai": lambda: serve(model, requests, EngineConfig(num_slots=sizes.batch)),
-            "hugging_face": lambda: timed(lambda: hugging_face.generate(rival, requests, sizes.batch)),
-            "grouped": lambda: serve(model, requests, EngineConfig(num_slots=sizes.batch, decode_policy="grouped")),
-        },
-    )
+def compare(model: Transformer, workload: Workload, rivals: dict[str, Contender], repeats: int) -> dict[str, Any]:
+    """All contenders in turn on one workload, and the ceiling before and after them."""
+    for contender in rivals.values():
+        contender(first_of(workload, 2))
+    machines = [measure_machine(_dtype(model), model.device)]
+    runs = in_turn(repeats, {name: lambda run=run: run(workload) for name, run in rivals.items()})
+    machines.append(measure_machine(_dtype(model), model.device))
+    machine = Machine(*(max(values) for values in zip(*machines, strict=True)))
+    least = ceiling(model, workload, machine)
+    clock = "cpu" if model.device.type == "cpu" else "wall"
     seconds = {name: [taken for _, taken in results] for name, results in runs.items()}
-    ours = [result.token_ids for result in runs["astrai"][0][0]]
-    parted = hugging_face.disagreements(model, requests, ours, runs["hugging_face"][0][0])
+    top = least.tokens_per_second(workload)
+    return {
+        "workload": workload.name,
+        "requests": len(workload.requests),
+        "batch": workload.batch,
+        "shared_tokens": workload.shared_len,
+        "prompt_tokens": sum(len(request.prompt) for request in workload.requests),
+        "output_tokens": workload.output_tokens,
+        "clock": clock,
+        "tokens_per_second": {
+            name: Spread.of([workload.output_tokens / getattr(each, clock) for each in taken])._asdict()
+            for name, taken in seconds.items()
+        },
+        "times_as_fast_as": {
+            name: _speed(taken, seconds[OURS], clock) for name, taken in seconds.items() if name != OURS
+        },
+        "ceiling": {**machine._asdict(), **least._asdict(), "tokens_per_second": top},
+        "same_tokens": {
+            name: agreement(model, workload, runs[OURS][0][0], results[0][0])
+            for name, results in runs.items()
+            if name != OURS
+        },
+    }
+
+
+def agreement(model: Transformer, workload: Workload, ours: list, theirs: list) -> dict[str, Any]:
+    """How many requests got the same tokens. In float32 only a tie of logits may part two contenders."""
+    if _dtype(model) != torch.float32:
+        return {"same": sum(a == b for a, b in zip(ours, theirs, strict=True)), "of": len(ours), "checked": False}
+    parted = disagreements(model, workload.requests, ours, theirs)
     wrong = [each for each in parted if not each.is_tie]
-    assert not wrong, f"not the tokens of Hugging Face, although no logits tie: {wrong}"
-    tokens = sum(map(len, ours))
-    return {
-        "requests": sizes.requests,
-        "batch": sizes.batch,
-        "prompt_tokens": sum(len(request.prompt) for request in requests),
-        "output_tokens": tokens,
-        "output_tokens_per_cpu_second": {
-            name: Spread.of([tokens / each.cpu for each in taken])._asdict() for name, taken in seconds.items()
-        },
-        "times_as_fast": _both_clocks(seconds["hugging_face"], seconds["astrai"]),
-        "ragged_times_as_fast_as_grouped": _both_clocks(seconds["grouped"], seconds["astrai"]),
-        "ties": [each._asdict() for each in parted],
-    }
+    assert not wrong, f"different tokens, although no logits tie: {wrong}"
+    return {"same": len(ours) - len(parted), "of": len(ours), "checked": True}
 
 
-# --- with a shared prefix ---------------------------------------------------------------------------------------------
+def _speed(theirs: list[Seconds], ours: list[Seconds], clock: str) -> dict[str, float]:
+    return ratios([getattr(each, clock) for each in theirs], [getattr(each, clock) for each in ours])._asdict()
 
 
-def measure_shared(model: Transformer, sizes: Sizes, repeats: int) -> dict[str, Any]:
-    """A burst of requests with a common prefix, prefix cache on and off in turn, and what should be gained."""
-    requests = sizes.shared_load(seed=2)
-    unrelated = mixed(sizes.batch, (sizes.shared_len + sizes.own_len,) * 2, (sizes.shared_output_len,) * 2, seed=3)
-    runs: dict[str, list[Any]] = in_turn(
-        repeats,
-        {
-            "off": lambda: serve(model, requests, EngineConfig(num_slots=sizes.batch, prefix_cache=False)),
-            "on": lambda: serve(model, requests, EngineConfig(num_slots=sizes.batch)),
-            "costs": lambda: phase_costs(model, unrelated),
-        },
-    )
-    ids = {name: [result.token_ids for result in runs[name][0][0]] for name in ("off", "on")}
-    wrong = [each for each in hugging_face.disagreements(model, requests, ids["on"], ids["off"]) if not each.is_tie]
-    assert not wrong, f"the prefix cache changed the tokens, although no logits tie: {wrong}"
-    gain = _both_clocks(*([taken for _, taken in runs[name]] for name in ("off", "on")))
-    costs = runs["costs"]
-    predicted = Spread.of([predicted_gain(each, sizes) for each in costs])
-    results: list[GenerationResult] = runs["on"][0][0]
-    return {
-        "requests": sizes.requests,
-        "shared_tokens": sizes.shared_len,
-        "own_tokens": sizes.own_len,
-        "output_tokens": sizes.shared_output_len,
-        "prefilled_tokens_on": sum(result.prompt_tokens - result.cached_tokens for result in results),
-        "cpu_ms_per_prompt_token": Spread.of([1e3 * each.prefill for each in costs])._asdict(),
-        "cpu_ms_per_output_token": Spread.of([1e3 * each.decode for each in costs])._asdict(),
-        "gain": gain,
-        "predicted_gain": predicted._asdict(),
-        "achieved_share_of_prediction": gain["cpu"]["median"] / predicted.median,
-    }
-
-
-def phase_costs(model: Transformer, requests: Sequence[GenerationRequest]) -> Costs:
-    """What the two phases cost for requests that share nothing: all prompts first, then all outputs together."""
-    config = EngineConfig(num_slots=len(requests), prefix_cache=False)
-    with InferenceEngine(model, config=config, start=False) as engine:
-        streams = [engine.submit(request) for request in requests]
-        scheduler = engine.scheduler
-        scheduler.start_step()
-        scheduler.cleanup()
-        scheduler.refill()
-
-        def prefill() -> None:
-            while any(request.is_prefilling for request in scheduler.running.values()):
-                scheduler.prefill()
-
-        def decode() -> None:
-            while any(stream.output.ending is None for stream in streams):
-                scheduler.decode()
-
-        prefill_seconds, decode_seconds = timed(prefill)[1], timed(decode)[1]
-    prompt_tokens = sum(len(request.prompt) for request in requests)
-    decoded_tokens = sum(request.sampling.max_tokens - 1 for request in requests)  # the first comes from prefill
-    return Costs(prefill_seconds.cpu / prompt_tokens, decode_seconds.cpu / decoded_tokens)
-
-
-def predicted_gain(costs: Costs, sizes: Sizes) -> float:
-    """Time without sharing over time with it, if nothing cost anything but the tokens that must be computed."""
-    decode = costs.decode * sizes.requests * (sizes.shared_output_len - 1)
-    own = sizes.requests * sizes.own_len
-    without = costs.prefill * (sizes.requests * sizes.shared_len + own) + decode
-    return without / (costs.prefill * (sizes.shared_len + own) + decode)
-
-
-def _both_clocks(slow: Sequence[Seconds], fast: Sequence[Seconds]) -> dict[str, Any]:
-    return {
-        clock: ratios([getattr(s, clock) for s in slow], [getattr(s, clock) for s in fast])._asdict()
-        for clock in Seconds._fields
-    }
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
+def _dtype(model: Transformer) -> torch.dtype:
+    return next(model.parameters()).dtype
 
 
 def report(figures: dict[str, Any]) -> str:
-    """The figures as a few lines: median (lowest to highest)."""
-    against, shared = figures["mixed"], figures["shared"]
-    rates, speed, gain = against["output_tokens_per_cpu_second"], against["times_as_fast"], shared["gain"]
-    prefill, decode = shared["cpu_ms_per_prompt_token"]["median"], shared["cpu_ms_per_output_token"]["median"]
-    costs = f"{prefill:.2f} ms a prompt token, {decode:.2f} ms an output token"
-    return f"""\
-{against["requests"]} mixed requests at batch {against["batch"]}, output tokens per CPU second
-  astrai         {Spread(**rates["astrai"])}
-  hugging face   {Spread(**rates["hugging_face"])}
-  times as fast  {Spread(**speed["cpu"])} by CPU time, {Spread(**speed["wall"])} on the clock
-  ragged decode  {Spread(**against["ragged_times_as_fast_as_grouped"]["cpu"])} times as fast as grouped, by CPU time
-  same greedy tokens, but for {len(against["ties"])} ties of logits within {hugging_face.TIE}
-{shared["requests"]} requests that share {shared["shared_tokens"]} tokens, prefix cache on against off
-  gain           {Spread(**gain["cpu"])} by CPU time, {Spread(**gain["wall"])} on the clock
-  predicted      {Spread(**shared["predicted_gain"])} from {costs}
-  achieved       {shared["achieved_share_of_prediction"]:.0%} of the predicted gain"""
+    """One workload as a few lines: median (lowest to highest)."""
+    speeds, top = figures["tokens_per_second"], figures["ceiling"]["tokens_per_second"]
+    unit = "output tokens per CPU second" if figures["clock"] == "cpu" else "output tokens per second"
+    lines = [f"{figures['workload']}: {figures['requests']} requests, {figures['batch']} at once, {unit}"]
+    for name, spread in speeds.items():
+        against = "" if name == OURS else f"  ours is {Spread(**figures['times_as_fast_as'][name])} times as fast"
+        lines.append(f"  {name:34} {Spread(**spread)!s:26}{against}")
+    share = speeds[OURS]["median"] / top
+    lines.append(f"  {'ceiling of this machine':34} {top:#.3g}, of which ours reaches {share:.0%}")
+    ties = {name: each["of"] - each["same"] for name, each in figures["same_tokens"].items()}
+    checked = all(each["checked"] for each in figures["same_tokens"].values())
+    kind = f"ties of logits within {TIE}" if checked else "requests of other tokens (bfloat16: not an error)"
+    lines.append(f"  same greedy tokens, but for {kind}: {', '.join(f'{n} {c}' for n, c in ties.items())}")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure, print, and write ``results/throughput.json``."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(prog="astrai bench", description=__doc__)
+    parser.add_argument("--size", choices=sorted(sizes()), default="s", help="s: 11 M parameters in float32; 1b")
+    parser.add_argument("--workload", action="append", help="only this one; may be given again")
+    parser.add_argument("--against", action="append", help="only this peer; may be given again")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="one is what two machines can be compared by")
     parser.add_argument("--repeats", type=int, default=5, help="how often each side runs, in turn")
-    parser.add_argument("--quick", action="store_true", help="a small load that shows that all works; saves nothing")
+    parser.add_argument("--quick", action="store_true", help="small loads that show that all works; saves nothing")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    model = Transformer.random(MODEL_S, seed=0)
-    sizes = QUICK if options.quick else Sizes()
-    compare_mixed(model, QUICK, 1)  # warms up both sides
-    figures = {
-        "transformers": transformers.__version__,
-        "model": MODEL_S.to_dict(),
-        "mixed": compare_mixed(model, sizes, options.repeats),
-        "shared": measure_shared(model, sizes, options.repeats),
-    }
-    print(report(figures))
-    if not options.quick:
-        print(f"written to {save('throughput', figures).name}")
+    config: ModelConfig = sizes()[options.size]
+    loads = workloads(options.size, config, options.quick)
+    names = [load.name for load in loads]
+    if unknown := sorted(set(options.workload or []) - set(names)):
+        parser.error(f"no workload {', '.join(unknown)}: choose from {', '.join(names)}")
+    model = Transformer.random(config, seed=0, device=options.device)
+    rivals = contenders(model, options.against)
+    figures = []
+    for load in loads:
+        if not options.workload or load.name in options.workload:
+            figures.append(compare(model, load, rivals, options.repeats))
+            print(report(figures[-1]), flush=True)
+    if not options.quick and not options.workload and not options.against:
+        device = torch.device(options.device).type
+        path = save(
+            f"throughput-{options.size}-{device}",
+            {"transformers": transformers.__version__, "model": config.to_dict(), "workloads": figures},
+        )
+        print(f"written to {path.name}")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ class Request:
     cached_len: int = 0  # prompt tokens whose KV was found
     context_len: int = 0  # tokens with valid KV in the row
     output_ids: list[int] = field(default_factory=list)
+    output_limit: int = 0  # tokens that it may generate, and those that end it: known when it arrives at the scheduler
+    ending_ids: frozenset[int] = frozenset()
     leader_id: int | None = None  # the running request it was last held for
     shared_len: int = 0  # prompt tokens that the two share
     ending: Ending | None = None
@@ -81,12 +83,12 @@ class Request:
     @property
     def is_prefilling(self) -> bool:
         """Whether it runs and part of its prompt is not computed yet."""
-        return self.slot is not None and not self.is_finished and self.context_len < self.prompt_len
+        return self.context_len < len(self.prompt_ids) and self.ending is None and self.slot is not None
 
     @property
     def is_decoding(self) -> bool:
         """Whether it runs and has a sampled token whose KV is to be computed next."""
-        return self.slot is not None and not self.is_finished and bool(self.output_ids)
+        return bool(self.output_ids) and self.ending is None and self.slot is not None
 
     @property
     def next_input_id(self) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 from astrai.inference.cache.kv_cache import KVCache
 from astrai.inference.request import PrefillChunk, Request, Sampled
 from astrai.inference.sampler import Sampler
+from astrai.model.fast import fast_path
 from astrai.model.transformer import Transformer
 from astrai.trace.events import PrefixCopied
 
@@ -23,7 +24,7 @@ class TransformerRunner:
     """Runs a model over the rows of a KV cache and samples from its logits."""
 
     def __init__(self, model: Transformer, kv_cache: KVCache, sampler: Sampler) -> None:
-        self.model = model
+        self.model = fast_path(model)
         self.kv_cache = kv_cache
         self.sampler = sampler
 

@@ -160,7 +160,7 @@ class InferenceScheduler:
         with self._in_phase("cleanup"):
             self._read_inbox()
             self._end_overdue()
-            for request in [request for request in self.running.values() if request.is_finished]:
+            for request in [request for request in self.running.values() if request.ending]:
                 self._release(request)
 
     def refill(self) -> None:
@@ -233,7 +233,10 @@ class InferenceScheduler:
         self.emit(RequestArrived(request.request_id, request.prompt_ids, _changed_fields(request.sampling)))
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, request.request_id))
-        if request.sampling.max_tokens == 0:
+        sampling = request.sampling
+        request.output_limit = min(sampling.max_tokens, self.max_seq_len - request.prompt_len)
+        request.ending_ids = frozenset(sampling.stop_ids) | (frozenset() if sampling.ignore_eos else self.eos_ids)
+        if sampling.max_tokens == 0:
             self._finish(request, Ending("length"))
 
     def _end_overdue(self) -> None:
@@ -363,7 +366,7 @@ class InferenceScheduler:
         self.emit(
             TokensDecoded(
                 request_ids=tuple([request.request_id for request in rows]),
-                slots=tuple([self._handle(request).slot for request in rows]),
+                slots=tuple([request.slot for request in rows]),  # type: ignore[misc]  # who decodes owns one
                 positions=tuple([request.context_len for request in rows]),
                 token_ids=tuple([token.token_id for token in tokens]),
                 groups=tuple(groups),
@@ -385,13 +388,11 @@ class InferenceScheduler:
             log.exception("the on_token callback of request %d failed", request.request_id)
             self._finish(request, Ending("error", f"the request's own callback raised {error!r}"))
             return
-        sampling = request.sampling
-        is_eos = token.token_id in self.eos_ids and not sampling.ignore_eos
-        if isinstance(verdict, Ending):
-            self._finish(request, verdict)
-        elif verdict or is_eos or token.token_id in sampling.stop_ids:
+        if verdict:
+            self._finish(request, verdict if isinstance(verdict, Ending) else Ending("stop"))
+        elif token.token_id in request.ending_ids:
             self._finish(request, Ending("stop"))
-        elif len(request.output_ids) >= min(sampling.max_tokens, self.max_seq_len - request.prompt_len):
+        elif len(request.output_ids) >= request.output_limit:
             self._finish(request, Ending("length"))
 
     def _handle(self, request: Request) -> Handle:

@@ -8,7 +8,7 @@ from astrai.model.transformer import Transformer
 from benchmarks import hugging_face
 from benchmarks.loads import mixed, serve, with_shared_prefix
 from benchmarks.measure import Spread, in_turn, ratios
-from benchmarks.throughput import Costs, Sizes, phase_costs, predicted_gain
+from benchmarks.sharing import Costs, Sizes, phase_costs, predicted_gain
 from tests.benchmarks.micro import MICRO
 
 

@@ -61,9 +61,10 @@ class Faults:
         self.rng, self.rate, self.rest = rng, rate, False
         self.places = len(engine.model.blocks) + 1
         self.copy_prefix = engine.kv_cache.copy_prefix
-        for block in engine.model.blocks:
-            block.mlp.register_forward_pre_hook(self._raise_in_layer)
-        engine.model.norm.register_forward_hook(self._spoil)
+        if rate:  # a model with hooks runs on the readable path, one without on the fast one: both are audited
+            for block in engine.model.blocks:
+                block.mlp.register_forward_pre_hook(self._raise_in_layer)
+            engine.model.norm.register_forward_hook(self._spoil)
         engine.kv_cache.copy_prefix = self._copy  # type: ignore[method-assign]
 
     def _is_due(self) -> bool:
