@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -168,11 +169,15 @@ def tree_operations(lengths: Sequence[int], repeats: int) -> list[dict[str, Any]
         handles = [slots.allocate() for _ in paths]
         for handle, path in zip(handles[:-1], paths[:-1], strict=True):
             tree.insert(handle, path)
-        taken: dict[str, list[float]] = {"match": [], "insert": [], "cut": []}
+        operations = {
+            "insert": partial(tree.insert, handles[-1], paths[-1]),
+            "match": partial(tree.match_prefix, paths[-1]),
+            "cut": partial(tree.cut, handles[-1], 0),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in operations}
         for _ in range(repeats):
-            taken["insert"] += thread_microseconds(lambda: tree.insert(handles[-1], paths[-1]), 1)
-            taken["match"] += thread_microseconds(lambda: tree.match_prefix(paths[-1]), 1)
-            taken["cut"] += thread_microseconds(lambda: tree.cut(handles[-1], 0), 1)
+            for name, operation in operations.items():
+                taken[name] += thread_microseconds(operation, 1)
         table.append({"length": length, **{f"{name}_us": Spread.of(us)._asdict() for name, us in taken.items()}})
     return table
 
