@@ -267,6 +267,7 @@ class InferenceEngine:
             dtype=weight.dtype,
             memory_limit=self.config.kv_memory_bytes,
             poison=self.config.poison,
+            spare_column=weight.device.type == "cuda",  # CUDA graphs want fixed shapes
         )
 
     def _make_trace(self) -> EventLog:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from astrai.inference.cache.kv_cache import KVCache
+from astrai.inference.decode_graphs import DecodeGraphs
 from astrai.inference.request import PrefillChunk, Request, Sampled
 from astrai.inference.sampler import Sampler
-from astrai.model.fast import fast_path
+from astrai.model.fast import FastTransformer, fast_path
 from astrai.model.transformer import Transformer
 from astrai.trace.events import PrefixCopied
 
@@ -27,6 +28,8 @@ class TransformerRunner:
         self.model = fast_path(model)
         self.kv_cache = kv_cache
         self.sampler = sampler
+        is_fixed = kv_cache.spare_column is not None and isinstance(self.model, FastTransformer)
+        self.graphs = DecodeGraphs(self.model, kv_cache) if is_fixed else None
 
     def copy(self, copies: Sequence[PrefixCopied]) -> None:
         """Copy prefixes from row to row, in order: a later one may read what an earlier one wrote."""
@@ -63,13 +66,17 @@ class TransformerRunner:
         # NOTE: sorted once, and everything below is built from the sorted list, so no row can meet another's token.
         order = sorted(range(len(requests)), key=lambda i: _slot(requests[i]))
         batch = [requests[i] for i in order]
-        positions = [request.context_len for request in batch]
-        with self._cleared_on_error([(request, request.context_len) for request in batch]):
-            attend = self.kv_cache.decode_attend([_slot(request) for request in batch], positions)
-            ids = self._tensor([[request.next_input_id] for request in batch])  # (B, 1)
-            logits = self.model(ids, self._tensor(positions)[:, None], attend)  # (B, 1, V)
-            sampled = self.sampler(logits[:, 0], batch)
+        slots, positions = [_slot(request) for request in batch], [request.context_len for request in batch]
+        with self._cleared_on_error(list(zip(batch, positions, strict=True))):
+            logits = self._decode_logits(slots, positions, [request.next_input_id for request in batch])  # (B, V)
+            sampled = self.sampler(logits, batch)
         return [result for _, result in sorted(zip(order, sampled, strict=True), key=lambda pair: pair[0])]
+
+    def _decode_logits(self, slots: list[int], positions: list[int], ids: list[int]) -> Tensor:
+        if self.graphs is not None:
+            return self.graphs(slots, positions, ids)
+        attend = self.kv_cache.decode_attend(slots, positions)
+        return self.model(self._tensor(ids)[:, None], self._tensor(positions)[:, None], attend)[:, 0]
 
     def _tensor(self, values: list[int] | list[list[int]]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.model.device)

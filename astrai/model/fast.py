@@ -67,11 +67,13 @@ class FastTransformer:
     def __init__(self, model: Transformer) -> None:
         self.model = model
         self.config, self.device = model.config, model.device
+        self.revision = 0
         self._modules, self._parameters = list(model.modules()), list(model.parameters())
         self._build()
 
     @torch.no_grad()
     def _build(self) -> None:
+        self.revision += 1
         self._versions = self._weight_versions()
         self.blocks = [_fused(block) for block in self.model.blocks]
         head = self.model.embed if self.model.head is None else self.model.head
@@ -80,6 +82,16 @@ class FastTransformer:
     def _weight_versions(self) -> list[int]:
         return [parameter._version for parameter in self._parameters]
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody hooked into the model to see what passes: then the model itself runs."""
+        return any(module._forward_hooks or module._forward_pre_hooks for module in self._modules)
+
+    def refresh(self) -> None:
+        """Make the matrices again if the model's weights changed since; ``revision`` then counts one more."""
+        if self._versions != self._weight_versions():
+            self._build()
+
     def __call__(
         self,
         input_ids: Tensor,
@@ -87,11 +99,10 @@ class FastTransformer:
         attend: Attend | None = None,
         logits_at: Tensor | None = None,
     ) -> Tensor:
-        """As ``Transformer.forward``; hooks on the model are honoured by running the model itself."""
-        if any(module._forward_hooks or module._forward_pre_hooks for module in self._modules):
+        """As ``Transformer.forward``."""
+        if self.is_watched:
             return self.model(input_ids, positions, attend, logits_at)
-        if self._versions != self._weight_versions():
-            self._build()
+        self.refresh()
         return self.forward(input_ids, positions, attend, logits_at)
 
     def forward(

@@ -41,9 +41,13 @@ def model() -> Transformer:
     return model.eval()
 
 
-@pytest.fixture
-def runner(model: Transformer) -> TransformerRunner:
-    return TransformerRunner(model, KVCache(CONFIG, 8, 64, poison=True), Sampler())
+@pytest.fixture(params=[False, True], ids=["each row to its end", "fixed shapes"])
+def runner(model: Transformer, request: pytest.FixtureRequest) -> TransformerRunner:
+    """With a spare column it decodes in the fixed shapes that CUDA graphs need, here without the graphs."""
+    kv_cache = KVCache(CONFIG, 8, 64, poison=True, spare_column=request.param)
+    runner = TransformerRunner(model, kv_cache, Sampler())
+    assert (runner.graphs is not None) == request.param
+    return runner
 
 
 def make_request(request_id: int, slot: int, prompt: list[int]) -> Request:

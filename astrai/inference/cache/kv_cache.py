@@ -48,7 +48,8 @@ class KVCache:
     """The tensors of all rows.
 
     ``memory_limit`` is in bytes; ``None`` asks the device what is available. ``poison`` fills whatever is not valid
-    with +-1e4, so that a read of it shows in the output.
+    with +-1e4, so that a read of it shows in the output. ``spare_column`` adds a position to each row that no request
+    owns: decode in fixed shapes writes there for rows that do not run.
 
     Raises:
         KVCacheTooLarge: when the rows take more than the limit.
@@ -64,6 +65,7 @@ class KVCache:
         dtype: torch.dtype | None = None,
         poison: bool = False,
         memory_limit: int | None = None,
+        spare_column: bool = False,
     ) -> None:
         if max_seq_len > config.max_seq_len:
             raise ValueError(
@@ -72,9 +74,11 @@ class KVCache:
             )
         self.num_slots, self.max_seq_len, self.poison = num_slots, max_seq_len, poison
         self.queries_per_kv = config.queries_per_kv
+        self.spare_column = max_seq_len if spare_column else None
         dtype = dtype or getattr(torch, config.dtype)
-        _check_memory(config, num_slots, max_seq_len, torch.device(device), dtype, memory_limit)
-        shape = (config.num_layers, num_slots, config.num_kv_heads, max_seq_len, config.head_dim)
+        columns = max_seq_len + spare_column
+        _check_memory(config, num_slots, columns, torch.device(device), dtype, memory_limit)
+        shape = (config.num_layers, num_slots, config.num_kv_heads, columns, config.head_dim)
         # NOTE: zeros, not empty: a masked position has weight 0, and 0 times the nan that may lie in memory is nan.
         self.k_cache = torch.zeros(shape, dtype=dtype, device=device)  # (L, S, K, M, E)
         self.v_cache = torch.zeros(shape, dtype=dtype, device=device)  # (L, S, K, M, E)
@@ -171,6 +175,26 @@ class KVCache:
             q = q.view(q.shape[0], -1, self.queries_per_kv, q.shape[-1])  # (B, K, G, E)
             outs = [_attend_run(run, q, k_rows, v_rows) for run in runs]
             return (outs[0] if len(outs) == 1 else torch.cat(outs)).flatten(1, 2).unsqueeze(1)  # (B, 1, H, E)
+
+        return attend
+
+    def rows_attend(self, positions: Tensor, length: int) -> Attend:
+        """Attention for a batch (R, 1) of which entry ``i`` stands in row ``i``, all of whom read ``length`` positions.
+
+        ``positions`` (R,) may hold other values whenever the same shapes run again: what depends on them is computed
+        on the device. An entry at the spare column writes there, and what it reads means nothing.
+        """
+        rows = torch.arange(len(positions), device=positions.device)
+        hidden = torch.arange(length, device=positions.device) > positions[:, None]  # (R, length)
+        mask = self.k_cache.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)[:, None, None]
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            k_rows, v_rows = self.k_cache[layer, : len(positions)], self.v_cache[layer, : len(positions)]
+            k_rows[rows, :, positions] = k[:, 0]  # (R, K, E)
+            v_rows[rows, :, positions] = v[:, 0]  # (R, K, E)
+            q = q.view(q.shape[0], -1, self.queries_per_kv, q.shape[-1])  # (R, K, G, E)
+            k, v = k_rows[:, :, :length], v_rows[:, :, :length]  # (R, K, length, E), views
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).flatten(1, 2).unsqueeze(1)  # (R, 1, H, E)
 
         return attend
 
