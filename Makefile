@@ -17,7 +17,7 @@ EVALUATE_ARGS ?=
 SOAK_ARGS ?=
 LIVE_ARGS ?=
 
-.PHONY: help lab test lint nightly notebooks films stills bench soak gpu-live evaluate clean
+.PHONY: help lab test lint nightly notebooks films stills bench soak gpu gpu-live evaluate clean
 
 help: ## say what the commands are
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' \
@@ -50,11 +50,14 @@ films: $(VENV)/.astrai-lab ## render all films into films/, at the low quality, 
 stills: films ## keep a still and a GIF of each film, for the README and the notebooks
 	$(BIN)/python -m animations.keep_stills films
 
-bench: $(VENV)/.astrai-test ## measure against Hugging Face on this machine
+bench: $(VENV)/.astrai-test ## measure against other engines and the ceiling of this machine
 	$(BIN)/python -m astrai bench $(BENCH_ARGS)
 
 soak: $(VENV)/.astrai-test ## put the server under load for up to 15 minutes, and break it
 	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
+
+gpu: ## on a CUDA device: are the tokens right, how fast is each phase, where does the time go
+	$(or $(wildcard $(BIN)/python),python3) -m benchmarks.gpu $(GPU_ARGS)
 
 gpu-live: ## notebook 00's live part on the GPU if there is one, with pictures and what watching costs
 	$(or $(wildcard $(BIN)/python),python3) -m benchmarks.live $(LIVE_ARGS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
+import transformers
 from transformers import ContinuousBatchingConfig, GenerationConfig, LlamaForCausalLM
 
 from astrai.inference.engine import GenerationRequest
@@ -15,13 +15,14 @@ from astrai.model.transformer import Transformer
 from benchmarks.measure import Seconds, timed
 
 PAGE_SIZE = 32  # of the paged cache, in tokens
-TIE = 1e-4  # logits closer than this may swap places from one order of summation to another
 
 Tokens = tuple[int, ...]
 
 
 def llama(model: Transformer) -> LlamaForCausalLM:
     """The same weights, by way of a checkpoint in the Hugging Face layout."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(model, folder, layout="hf")
         return LlamaForCausalLM.from_pretrained(folder, dtype=next(model.parameters()).dtype).to(model.device).eval()
@@ -80,32 +81,3 @@ def continuous(
             return [tokens[index] for index in range(len(requests))]
 
         return timed(run)
-
-
-class Disagreement(NamedTuple):
-    """Where two greedy outputs part."""
-
-    index: int  # of the request
-    position: int  # in its output
-    margin: float  # by which the highest logit there exceeds that of the worse of the two tokens
-
-    @property
-    def is_tie(self) -> bool:
-        """Whether float32 cannot tell which token is right."""
-        return self.margin < TIE
-
-
-@torch.inference_mode()
-def disagreements(
-    model: Transformer, requests: Sequence[GenerationRequest], ours: Sequence[Tokens], theirs: Sequence[Tokens]
-) -> list[Disagreement]:
-    """The first difference of each request, its margin taken from a forward without any cache."""
-    found = []
-    for index, (request, a, b) in enumerate(zip(requests, ours, theirs, strict=True)):
-        assert len(a) == len(b), f"request {index} got {len(a)} tokens from us, {len(b)} from Hugging Face"
-        position = next((i for i in range(len(a)) if a[i] != b[i]), None)
-        if position is not None:
-            logits = model(torch.tensor([[*request.prompt, *a[:position]]]))[0, -1]  # (V,)
-            worse = logits[[a[position], b[position]]].min()
-            found.append(Disagreement(index, position, float(logits.max() - worse)))
-    return found

@@ -16,7 +16,7 @@ import torch
 from astrai.config import DecodePolicy, EngineConfig
 from astrai.inference.engine import GenerationRequest, GenerationResult, InferenceEngine
 from astrai.model.transformer import Transformer
-from benchmarks import hugging_face
+from benchmarks.agreement import disagreements
 from benchmarks.loads import MODEL_S, mixed, serve, with_shared_prefix
 from benchmarks.measure import Seconds, Spread, in_turn, ratios, save, timed
 
@@ -63,7 +63,7 @@ def compare_policies(model: Transformer, sizes: Sizes, repeats: int) -> dict[str
         },
     )
     ids = {name: [result.token_ids for result in results[0][0]] for name, results in runs.items()}
-    parted = hugging_face.disagreements(model, requests, ids["ragged"], ids["grouped"])
+    parted = disagreements(model, requests, ids["ragged"], ids["grouped"])
     wrong = [each for each in parted if not each.is_tie]
     assert not wrong, f"the decode policy changed the tokens, although no logits tie: {wrong}"
     seconds = {name: [taken for _, taken in results] for name, results in runs.items()}
@@ -90,7 +90,7 @@ def measure_shared(model: Transformer, sizes: Sizes, repeats: int) -> dict[str, 
         },
     )
     ids = {name: [result.token_ids for result in runs[name][0][0]] for name in ("off", "on")}
-    wrong = [each for each in hugging_face.disagreements(model, requests, ids["on"], ids["off"]) if not each.is_tie]
+    wrong = [each for each in disagreements(model, requests, ids["on"], ids["off"]) if not each.is_tie]
     assert not wrong, f"the prefix cache changed the tokens, although no logits tie: {wrong}"
     gain = _both_clocks(*([taken for _, taken in runs[name]] for name in ("off", "on")))
     costs = runs["costs"]

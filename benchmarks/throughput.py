@@ -9,13 +9,12 @@ import argparse
 from typing import Any
 
 import torch
-import transformers
 
 from astrai.config import ModelConfig
 from astrai.model.transformer import Transformer
+from benchmarks.agreement import TIE, disagreements
 from benchmarks.ceiling import Machine, ceiling, measure_machine
-from benchmarks.contenders import Contender, contenders
-from benchmarks.hugging_face import TIE, disagreements
+from benchmarks.contenders import Contender, contenders, peer_versions
 from benchmarks.measure import Seconds, Spread, in_turn, ratios, save
 from benchmarks.workloads import Workload, first_of, sizes, workloads
 
@@ -105,8 +104,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small loads that show that all works; saves nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     config: ModelConfig = sizes()[options.size]
     loads = workloads(options.size, config, options.quick)
     names = [load.name for load in loads]
@@ -123,7 +120,7 @@ def main() -> None:
         device = torch.device(options.device).type
         path = save(
             f"throughput-{options.size}-{device}",
-            {"transformers": transformers.__version__, "model": config.to_dict(), "workloads": figures},
+            {"peers": peer_versions(), "model": config.to_dict(), "workloads": figures},
         )
         print(f"written to {path.name}")
 
