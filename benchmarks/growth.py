@@ -94,14 +94,17 @@ def with_context(model: Transformer, contexts: Sequence[int], steps: int) -> lis
 
 def decode_steps(model: Transformer, rows: int, context: int, steps: int) -> dict[str, Any]:
     """Milliseconds of CPU time that a step takes whose rows have just passed ``context`` tokens."""
-    config = EngineConfig(num_slots=rows, max_seq_len=context + steps + 3, prefill_budget=2048)
+    spare = rows // 32 + 4  # tokens that the first rows generate while the last are still to be admitted
+    config = EngineConfig(num_slots=rows, max_seq_len=context + spare + steps, prefill_budget=rows * context)
     with InferenceEngine(model, config=config, start=False) as engine:
-        for request in mixed(rows, (context,) * 2, (steps + 2,) * 2):
+        for request in mixed(rows, (context,) * 2, (spare + steps,) * 2):
             engine.submit(request)
         scheduler = engine.scheduler
-        while not scheduler.totals["decoded_tokens"] >= rows:
+        while sum(request.is_decoding for request in scheduler.running.values()) < rows:
             scheduler.step()
+        before = scheduler.totals["decoded_tokens"]
         milliseconds = [each / 1e3 for each in thread_microseconds(scheduler.step, steps)]
+        assert scheduler.totals["decoded_tokens"] == before + rows * steps, "not every row was in every step"
     median = statistics.median(milliseconds)
     return {"step_ms": Spread.of(milliseconds)._asdict(), "tokens_per_cpu_second": 1e3 * rows / median}
 

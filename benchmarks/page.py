@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astrai.training.card import fill
-
 from benchmarks.growth import ROW_MICROSECONDS, STEP_MICROSECONDS
 from benchmarks.measure import RESULTS, Spread
 from benchmarks.throughput import OURS
@@ -38,6 +37,11 @@ def machine(figures: Figures) -> str:
     return f"{its['cpu']}, {threads}, torch {its['torch']}, Python {its['python']}"
 
 
+def rate(value: float) -> str:
+    """Three digits, and no fewer than all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
 def throughput(figures: Figures) -> str:
     """Output tokens per second of everyone, and the share of the ceiling that is reached."""
     names = list(figures["workloads"][0]["tokens_per_second"])
@@ -45,9 +49,9 @@ def throughput(figures: Figures) -> str:
     rows = []
     for load in figures["workloads"]:
         speeds, top = load["tokens_per_second"], load["ceiling"]["tokens_per_second"]
-        cells = [f"{speeds[name]['median']:#.3g}".rstrip(".") for name in names]
+        cells = [rate(speeds[name]["median"]) for name in names]
         cells[names.index(OURS)] = f"**{cells[names.index(OURS)]}**"
-        rows.append([_described(load), *cells, f"{top:#.3g}".rstrip("."), f"{speeds[OURS]['median'] / top:.0%}"])
+        rows.append([_described(load), *cells, rate(top), f"{speeds[OURS]['median'] / top:.0%}"])
     ratios = [
         [load["workload"], *(str(Spread(**load["times_as_fast_as"][name])) for name in names if name != OURS)]
         for load in figures["workloads"]
@@ -140,7 +144,6 @@ def parts(results: Path = RESULTS) -> Mapping[str, str]:
     read = {path.stem: json.loads(path.read_text()) for path in results.glob("*.json")}
     sections = {
         "throughput of s on the cpu": ("throughput-s-cpu", throughput),
-        "throughput of 1b on the cpu": ("throughput-1b-cpu", throughput),
         "latency": ("latency", latency),
         "growth": ("growth", growth),
     }
