@@ -1,6 +1,6 @@
 """How time grows with what there is more of: rows, context, shared prefix, waiting requests, length of a path.
 
-The first two tables run the model; the others leave it out, so that only bookkeeping and trace are in the figures.
+The first three tables run the model; the others leave it out, so that only bookkeeping and trace are in the figures.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ taken away where it stands below: matrices that are read in an order that suits 
 for the processor's widest instructions), many small calls (q, k and v are one matrix, so are gate and up, and what is
 added to the stream is added by the multiplication itself), and a Python object around each of them.
 
-The numbers are those of the reference up to the order of summation: a test compares the logits of both, and every test
-of the engine runs on this path.
+The numbers are those of the reference up to the order of summation: a test compares the logits of both, and the tests
+of the engine run on this path, but for those that hook into the model.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class FastBlock(NamedTuple):
 class FastTransformer:
     """Called as a :class:`Transformer` is, for inference only. Make one with :func:`fast_path`.
 
-    Its matrices are copies: where the model's weights change, they are made again before the next forward.
+    Its matrices are copies: where the model's weights change in place, they are made again before the next forward. Not
+    noticed are numbers written through ``.data`` and a parameter that is another object: make a new one after those.
     """
 
     def __init__(self, model: Transformer) -> None:
@@ -80,7 +81,8 @@ class FastTransformer:
         self.head = Matrix(head.weight.detach())
 
     def _weight_versions(self) -> list[int]:
-        return [parameter._version for parameter in self._parameters]
+        # NOTE: weights made in inference mode count no versions, so a change of theirs is not noticed either.
+        return [0 if parameter.is_inference() else parameter._version for parameter in self._parameters]
 
     @property
     def is_watched(self) -> bool:

@@ -88,6 +88,13 @@ def test_weights_that_change_are_seen(packing: str) -> None:
         torch.testing.assert_close(quick(ids), other(ids), atol=FLOAT32_BOUND, rtol=0)
 
 
+def test_a_model_made_in_inference_mode_runs() -> None:
+    with torch.inference_mode():
+        model = random_model(SMALL, seed=1)
+        ids = torch.arange(9)[None]
+        torch.testing.assert_close(fast_path(model)(ids), model(ids), atol=FLOAT32_BOUND, rtol=0)
+
+
 def test_a_hook_sees_every_forward() -> None:
     model = random_model(SMALL, seed=1)
     quick, seen, ids = fast_path(model), [], torch.arange(9)[None]
