@@ -42,11 +42,17 @@ def test_a_model_that_cannot_be_built_is_refused(changes, message):
         (dict(num_slots=4, max_running=5), r"max_running is 5, but must be between 1 and num_slots \(4\)"),
         (dict(decode_policy="greedy"), "decode_policy is 'greedy'"),
         (dict(capacity_tokens=-1), "capacity_tokens is -1"),
+        (dict(prefill_budget=0), "prefill_budget is 0"),
     ],
 )
 def test_an_engine_that_cannot_run_is_refused(values, message):
     with pytest.raises(ValueError, match=message):
         EngineConfig(**values)
+
+
+def test_the_prefill_budget_is_that_of_the_device_unless_given():
+    assert [EngineConfig().on(device).prefill_budget for device in ("cpu", "cuda")] == [64, 512]
+    assert [EngineConfig(prefill_budget=7).on(device).prefill_budget for device in ("cpu", "cuda")] == [7, 7]
 
 
 @pytest.mark.parametrize(

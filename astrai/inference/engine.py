@@ -225,7 +225,8 @@ class InferenceEngine:
         self._parts = {"slots": slots, "tree": tree, "prefix_cache": prefix_cache, "scheduler": scheduler}
         if config is not None and settings:
             raise ValueError(f"give config= or single settings ({', '.join(settings)}), not both")
-        self.config = config if config is not None else EngineConfig(**settings)
+        config = config if config is not None else EngineConfig(**settings)
+        self.config = config.on(next(model.parameters()).device.type)
         self.model = model
         self.tokenizer = tokenizer
         self.max_seq_len = self.config.max_seq_len or model.config.max_seq_len

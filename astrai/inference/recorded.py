@@ -113,7 +113,7 @@ class Recorded:
 def _settings(header: dict[str, Any]) -> tuple[EngineConfig, int]:
     if "engine_config" not in header:
         raise ValueError("the log's header has no engine_config, so nobody knows under which settings the run was made")
-    config = EngineConfig(**header["engine_config"])
+    config = EngineConfig(**header["engine_config"]).on("cpu")
     max_seq_len = config.max_seq_len or (header.get("model_config") or {}).get("max_seq_len")
     if max_seq_len is None:
         raise ValueError("the log's header says nowhere how many tokens a row holds (max_seq_len)")

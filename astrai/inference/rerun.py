@@ -67,7 +67,7 @@ def rerun(
     other = settings.pop("scheduler", None)
     if unknown := sorted(settings.keys() - set(CHANGEABLE)):
         raise ValueError(f"{', '.join(unknown)} cannot change in mid-run: only {', '.join(CHANGEABLE)} and scheduler")
-    config = replace(recorded.config, **settings)
+    config = replace(recorded.config, **settings).on("cpu")
     run = _Rerun(recorded, config, until_step)
     present = run.make(scheduler, recorded.config, _make_cache(recorded.config, slots, tree, prefix_cache))
     run.follow(present, until_step)

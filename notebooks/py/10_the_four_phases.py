@@ -358,7 +358,8 @@ print("the token that ended the story:", repr(text_of(story.token_ids[-1:])))
 predict("10.5", "A request comes with all but that token as its prompt. In how many decodes does it take part?")
 
 # %%
-crowded = InferenceEngine(model, tokenizer, num_slots=1, prefix_cache=False, scheduler=Scheduler, start=False)
+whole = {"prefill_budget": 200, "prefix_cache": False}  # the prompt in one step, and all of it
+crowded = InferenceEngine(model, tokenizer, num_slots=1, scheduler=Scheduler, start=False, **whole)
 crowded.submit(GenerationRequest(complete))
 ask(crowded, "Tell me a story about a hen.", 3)
 while crowded.scheduler.has_work:
@@ -440,7 +441,8 @@ TEXT = tokenizer.encode("Once upon a time there was a little fox who lived in a 
 
 def run_staggered(count, **settings):
     """Requests whose prompts have 16, 15, 14, ... tokens, all at once; each gets eight tokens."""
-    engine = InferenceEngine(model, tokenizer, num_slots=count, prefix_cache=False, start=False, **settings)
+    settings |= {"num_slots": count, "prefill_budget": 100, "prefix_cache": False}  # all prompts fit in step 1
+    engine = InferenceEngine(model, tokenizer, start=False, **settings)
     for number in range(count):
         sampling = SamplingParams(max_tokens=8, ignore_eos=True)
         engine.submit(GenerationRequest(TEXT[: 16 - number], sampling=sampling))

@@ -31,6 +31,7 @@ def log_of(harness, config, **header):
 
 
 def make(config, scheduler=InferenceScheduler):
+    config = config.on("cpu")
     harness = Harness(
         config.num_slots,
         ROW,
