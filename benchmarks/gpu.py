@@ -142,11 +142,14 @@ def main() -> None:
         "correctness": correctness(device, 1 if options.quick else 8),
     }
     print(f"correct on {figures['device']}: {figures['correctness']}", flush=True)
-    config = replace(CORRECT, dtype="bfloat16") if options.quick else ModelConfig.preset("1b")
+    # In bfloat16 on a device; many a CPU has no arithmetic for it.
+    small = replace(CORRECT, dtype="bfloat16" if has_cuda else "float32")
+    config = small if options.quick else ModelConfig.preset("1b")
     model = Transformer.random(config, 0, device)
-    machine = measure_machine(torch.bfloat16, model.device)
+    dtype = getattr(torch, config.dtype)
+    machine = measure_machine(dtype, model.device)
     figures["bytes_per_second"] = machine.bytes_per_second
-    figures["one_stream_ceiling"] = machine.bytes_per_second / (2 * multiplied(config))
+    figures["one_stream_ceiling"] = machine.bytes_per_second / (dtype.itemsize * multiplied(config))
     figures["phases"] = []
     for rows, prompt_len, output_len, goal in ((2, 20, 8, 0),) if options.quick else DECODES:
         found = {**phases(model, rows, prompt_len, output_len), "decode_goal": goal, "prefill_goal": PREFILL_GOAL}

@@ -441,7 +441,7 @@ TEXT = tokenizer.encode("Once upon a time there was a little fox who lived in a 
 
 def run_staggered(count, **settings):
     """Requests whose prompts have 16, 15, 14, ... tokens, all at once; each gets eight tokens."""
-    settings |= {"num_slots": count, "prefill_budget": 100, "prefix_cache": False}  # all prompts fit in step 1
+    settings |= {"num_slots": count, "prefill_budget": 200, "prefix_cache": False}  # all prompts fit in step 1
     engine = InferenceEngine(model, tokenizer, start=False, **settings)
     for number in range(count):
         sampling = SamplingParams(max_tokens=8, ignore_eos=True)
