@@ -361,15 +361,18 @@ def test_a_model_that_failed_after_the_fork_does_not_fail_again():
 
 
 def test_an_engine_repeats_its_own_run_with_its_own_parts(make_engine):
-    engine = make_engine(num_slots=4, slots=LastSlotFirst, scheduler=NewestFirst, decode_policy="grouped")
+    engine = make_engine(num_slots=4, slots=OddVersions, scheduler=NewestFirst, decode_policy="grouped")
     prompts = ["The fox", "The fox ran", "a", "ran to the river"]
     texts = engine.generate(prompts, max_tokens=6, stop="e", temperature=1.0)
+    texts += engine.generate(prompts, max_tokens=6, stop="e", temperature=1.0)
     steps = engine.stats().steps
     log = engine.rerun(steps)
     assert events_of(log) == events_of(engine.trace)[: len(log)] and log.next_seq == engine.trace.next_seq
     other = engine.rerun(1, decode_policy="ragged", scheduler=InferenceScheduler)
-    assert outputs(other) == outputs(engine.trace) and len(texts) == 4
-    assert replay(other).slots[3].version == 1, "the lowest free bit comes last in this engine"
+    assert outputs(other) == outputs(engine.trace) and len(texts) == 8
+    given = [[ev.version for ev in events_of(run) if isinstance(ev, e.RequestAdmitted)] for run in (log, other)]
+    assert all(version % 2 for versions in given for version in versions), "a slot's versions are odd in this engine"
+    assert max(map(max, given)) > 1, "no slot was handed out twice: this shows nothing"
 
 
 def test_an_engine_repeats_its_run_while_it_goes_on(make_engine):
@@ -418,10 +421,11 @@ def test_what_cannot_be_done_is_refused_in_words(until_step, then, words):
         rerun(log_of(harness, config), until_step, then=then)
 
 
-class LastSlotFirst(SlotAllocator):
-    def allocate(self, among=None):
-        candidates = self.free_mask if among is None else self.free_mask & among
-        return super().allocate(1 << (candidates.bit_length() - 1))
+class OddVersions(SlotAllocator):
+    def renew(self, slot):
+        super().renew(slot)
+        self.versions[slot] += self.versions[slot] % 2 == 0
+        return self.handle(slot)
 
 
 class Unfair(InferenceScheduler):

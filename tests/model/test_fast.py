@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import median
 
 import pytest
 import torch
@@ -65,15 +66,19 @@ def test_prefill_and_decode_over_a_cache_equal_those_of_the_readable_path(packin
 
 @pytest.mark.parametrize("index", range(0, 44, 6), ids=config_name)
 def test_in_bfloat16_it_is_as_near_to_float32_as_the_readable_path(index: int, packing: str) -> None:
-    exact = random_model(random_config(index), seed=index)
-    rounded = Transformer.empty(replace(exact.config, dtype="bfloat16"))
-    rounded.load_state_dict(exact.state_dict())
-    ids = torch.randint(exact.config.vocab_size, (4, 20), generator=torch.Generator().manual_seed(index))
-    with torch.inference_mode():
-        truth, quick, readable = exact(ids), fast_path(rounded)(ids), rounded(ids)
-    assert quick.dtype == torch.bfloat16
-    errors = [float((logits.float() - truth).square().mean().sqrt()) for logits in (quick, readable)]
-    assert errors[0] <= 1.1 * errors[1]
+    """For one model the ratio of the two errors is chance (0.5 to 1.7 were seen); over many its median is not."""
+    ratios = []
+    for seed in range(31):
+        exact = random_model(random_config(index), seed=seed)
+        rounded = Transformer.empty(replace(exact.config, dtype="bfloat16"))
+        rounded.load_state_dict(exact.state_dict())
+        ids = torch.randint(exact.config.vocab_size, (4, 20), generator=torch.Generator().manual_seed(seed))
+        with torch.inference_mode():
+            truth, quick, readable = exact(ids), fast_path(rounded)(ids), rounded(ids)
+        assert quick.dtype == torch.bfloat16
+        errors = [float((logits.float() - truth).square().mean().sqrt()) for logits in (quick, readable)]
+        ratios.append(errors[0] / errors[1])
+    assert median(ratios) <= 1.05
 
 
 def test_weights_that_change_are_seen(packing: str) -> None:
